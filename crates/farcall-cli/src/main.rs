@@ -1,0 +1,2 @@
+//! The farcall program.
+fn main() {}

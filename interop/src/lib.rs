@@ -1,0 +1,1 @@
+//! Go programs, and the tests that talk to them.
