@@ -1,1 +1,7 @@
-//! farcall
+//! Remote procedure calls from ordinary Rust traits, in the spirit of Go's `net/rpc`, and on its wire.
+
+mod address;
+mod error;
+
+pub use address::{Address, AddressError, Dialect, Target, Transport};
+pub use error::{Code, Error, Reached, Result};

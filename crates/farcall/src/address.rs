@@ -1,0 +1,351 @@
+//! The address forms, one parser for all of them: where one server is, or who knows where the servers are.
+//! Nothing here dials or resolves.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// The language spoken after the bytes begin to flow.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Dialect {
+    /// farcall's own protocol, which is TinyRPC's with additions that old peers ignore.
+    #[default]
+    Farcall,
+    /// Go's `net/rpc` with gob.
+    NetRpc,
+    /// Go's `net/rpc/jsonrpc`.
+    JsonRpc,
+}
+
+/// How bytes reach the server.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// TCP to `host:port`.
+    Tcp(String),
+    /// A Unix socket at this path.
+    Unix(PathBuf),
+    /// TCP to `host:port`, then HTTP `CONNECT`.
+    Http(String),
+    /// TLS over TCP to `host:port`.
+    Tls(String),
+}
+
+/// Where one server is and how to speak to it: `tcp@127.0.0.1:9999`, `unix@/run/arith.sock`,
+/// `http@host:9999` (HTTP `CONNECT`), `netrpc+tcp@host:1234` (a Go `net/rpc` server).
+///
+/// A bare `host:port` is `tcp@host:port`.
+///
+/// ```
+/// use farcall::Address;
+/// let address: Address = "127.0.0.1:9999".parse()?;
+/// assert_eq!(address.to_string(), "tcp@127.0.0.1:9999");
+/// let error = "127.0.0.1".parse::<Address>().unwrap_err();
+/// assert_eq!(error.to_string(), "address \"127.0.0.1\": the port is missing; a right one is tcp@127.0.0.1:9999");
+/// # Ok::<(), farcall::AddressError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Address {
+    /// The language to speak.
+    pub dialect: Dialect,
+    /// The way there.
+    pub transport: Transport,
+}
+
+/// One server, or a set of servers that somebody knows.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Target {
+    /// One server.
+    Server(Address),
+    /// `static:a,b`: these servers.
+    Static(Vec<Address>),
+    /// `http://host:port/path`: the servers in this registry.
+    Registry(String),
+    /// `etcd://a,b,c/prefix`: the servers under a prefix in etcd (endpoints, prefix; an empty prefix is the default one).
+    Etcd(Vec<String>, String),
+    /// `dns:name:port`: every address of the name.
+    Dns(String),
+    /// `file:path`: the servers listed in a file.
+    File(PathBuf),
+}
+
+/// An address that cannot be used, why, and what a right one looks like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddressError {
+    given: String,
+    wrong: String,
+    right: &'static str,
+}
+
+impl AddressError {
+    pub(crate) fn new(given: &str, wrong: impl Into<String>, right: &'static str) -> AddressError {
+        // What is shown is bounded: an address may come from a registry.
+        let mut given: String = given.chars().take(256).collect();
+        given.retain(|c| !c.is_control());
+        AddressError {
+            given,
+            wrong: wrong.into(),
+            right,
+        }
+    }
+}
+
+impl fmt::Display for AddressError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let AddressError {
+            given,
+            wrong,
+            right,
+        } = self;
+        write!(f, "address {given:?}: {wrong}; a right one is {right}")
+    }
+}
+
+impl std::error::Error for AddressError {}
+
+const TCP: &str = "tcp@127.0.0.1:9999";
+const UNIX: &str = "unix@/run/arith.sock";
+
+impl Address {
+    /// A farcall server at `host:port` over TCP.
+    pub fn tcp(host_port: impl fmt::Display) -> Address {
+        Address {
+            dialect: Dialect::Farcall,
+            transport: Transport::Tcp(host_port.to_string()),
+        }
+    }
+}
+
+impl FromStr for Address {
+    type Err = AddressError;
+
+    fn from_str(given: &str) -> Result<Address, AddressError> {
+        let wrong = |wrong: String, right| Err(AddressError::new(given, wrong, right));
+        if given.is_empty() {
+            return wrong("it is empty".into(), TCP);
+        }
+        if given.chars().any(|c| c.is_control() || c == ',') {
+            return wrong("it has a comma or a control character".into(), TCP);
+        }
+        // The first `@` ends the protocol: a socket's path may hold further ones.
+        let Some((protocol, place)) = given.split_once('@') else {
+            check_host_port(given, given, TCP)?;
+            return Ok(Address::tcp(given));
+        };
+        let (dialect, transport) = match protocol.split_once('+') {
+            Some(("netrpc", transport)) => (Dialect::NetRpc, transport),
+            Some(("jsonrpc", transport)) => (Dialect::JsonRpc, transport),
+            Some((dialect, _)) => {
+                return wrong(
+                    format!("the dialect {dialect:?} is not one of netrpc, jsonrpc"),
+                    "netrpc+tcp@127.0.0.1:1234",
+                );
+            }
+            None => (Dialect::Farcall, protocol),
+        };
+        let transport = match transport {
+            "tcp" => Transport::Tcp(check_host_port(given, place, TCP)?),
+            "http" => Transport::Http(check_host_port(given, place, "http@127.0.0.1:9999")?),
+            "tls" => Transport::Tls(check_host_port(given, place, "tls@example.org:9999")?),
+            "unix" if place.is_empty() => return wrong("the path is missing".into(), UNIX),
+            "unix" => Transport::Unix(place.into()),
+            other => {
+                return wrong(
+                    format!("the protocol {other:?} is not one of tcp, unix, http, tls"),
+                    TCP,
+                );
+            }
+        };
+        Ok(Address { dialect, transport })
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.dialect {
+            Dialect::Farcall => "",
+            Dialect::NetRpc => "netrpc+",
+            Dialect::JsonRpc => "jsonrpc+",
+        })?;
+        match &self.transport {
+            Transport::Tcp(place) => write!(f, "tcp@{place}"),
+            Transport::Http(place) => write!(f, "http@{place}"),
+            Transport::Tls(place) => write!(f, "tls@{place}"),
+            Transport::Unix(path) => write!(f, "unix@{}", path.display()),
+        }
+    }
+}
+
+impl FromStr for Target {
+    type Err = AddressError;
+
+    fn from_str(given: &str) -> Result<Target, AddressError> {
+        if let Some(list) = given.strip_prefix("static:") {
+            let servers = list.split(',').map(str::trim).map(str::parse);
+            return Ok(Target::Static(servers.collect::<Result<_, _>>()?));
+        }
+        if let Some(rest) = given.strip_prefix("http://") {
+            const RIGHT: &str = "http://127.0.0.1:9998/_tinyrpc_/registry";
+            let (authority, _) = rest.split_once('/').unwrap_or((rest, ""));
+            let authority = match authority.rsplit_once(':') {
+                Some((_, port)) if !port.ends_with(']') => authority.to_owned(),
+                _ => format!("{authority}:80"),
+            };
+            check_host_port(given, &authority, RIGHT)?;
+            if given.chars().any(|c| c.is_control() || c == ' ') {
+                return Err(AddressError::new(
+                    given,
+                    "it has a space or a control character",
+                    RIGHT,
+                ));
+            }
+            return Ok(Target::Registry(given.to_owned()));
+        }
+        if let Some(rest) = given.strip_prefix("etcd://") {
+            const RIGHT: &str = "etcd://127.0.0.1:2379/";
+            let (endpoints, prefix) = match rest.find('/') {
+                Some(at) => rest.split_at(at),
+                None => (rest, ""),
+            };
+            let endpoints = endpoints
+                .split(',')
+                .map(|e| check_host_port(given, e, RIGHT));
+            let prefix = if prefix == "/" { "" } else { prefix };
+            return Ok(Target::Etcd(
+                endpoints.collect::<Result<_, _>>()?,
+                prefix.to_owned(),
+            ));
+        }
+        if let Some(name) = given.strip_prefix("dns:") {
+            return Ok(Target::Dns(check_host_port(
+                given,
+                name,
+                "dns:arith.example.org:9999",
+            )?));
+        }
+        if let Some(path) = given.strip_prefix("file:") {
+            if path.is_empty() {
+                return Err(AddressError::new(
+                    given,
+                    "the path is missing",
+                    "file:/etc/farcall/servers",
+                ));
+            }
+            return Ok(Target::File(path.into()));
+        }
+        Ok(Target::Server(given.parse()?))
+    }
+}
+
+impl From<Address> for Target {
+    fn from(address: Address) -> Target {
+        Target::Server(address)
+    }
+}
+
+/// Checks `place` as `host:port`, where the host may be an IPv6 address in brackets, and gives it back.
+fn check_host_port(given: &str, place: &str, right: &'static str) -> Result<String, AddressError> {
+    let wrong = |wrong: String| Err(AddressError::new(given, wrong, right));
+    let Some((host, port)) = place.rsplit_once(':') else {
+        return wrong("the port is missing".into());
+    };
+    let bare = match host.strip_prefix('[') {
+        Some(inner) => match inner.strip_suffix(']') {
+            Some(v6) if v6.parse::<std::net::Ipv6Addr>().is_ok() => {
+                return port_of(port, place, given, right);
+            }
+            _ => return wrong(format!("{host:?} is no IPv6 address in brackets")),
+        },
+        None => host,
+    };
+    if bare.contains(':') {
+        return wrong("an IPv6 address stands in brackets, as in [::1]:9999".into());
+    }
+    let fits = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_');
+    if !bare.chars().all(fits) {
+        return wrong(format!("{bare:?} is no host name"));
+    }
+    port_of(port, place, given, right)
+}
+
+fn port_of(
+    port: &str,
+    place: &str,
+    given: &str,
+    right: &'static str,
+) -> Result<String, AddressError> {
+    if port.is_empty() || !port.bytes().all(|b| b.is_ascii_digit()) || port.parse::<u16>().is_err()
+    {
+        let wrong = format!("the port {port:?} is no number from 0 to 65535");
+        return Err(AddressError::new(given, wrong, right));
+    }
+    Ok(place.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_prints_as_it_was_read() {
+        for form in [
+            "tcp@127.0.0.1:9999",
+            "tcp@[::1]:9999",
+            "tcp@:9999",
+            "unix@/run/a@b.sock",
+            "unix@@abstract",
+            "http@localhost:80",
+            "tls@example.org:443",
+            "netrpc+tcp@10.0.0.1:1234",
+            "netrpc+http@10.0.0.1:1234",
+            "netrpc+unix@/tmp/go.sock",
+            "jsonrpc+tcp@10.0.0.1:1234",
+        ] {
+            assert_eq!(form.parse::<Address>().unwrap().to_string(), form);
+        }
+    }
+
+    #[test]
+    fn a_wrong_address_says_what_is_wrong_and_shows_a_right_one() {
+        for (form, says) in [
+            ("", "it is empty"),
+            ("tcp@host", "the port is missing"),
+            ("tcp@host:x", "\"x\""),
+            ("tcp@host:70000", "\"70000\""),
+            ("tcp@::1:9", "brackets"),
+            ("tcp@[zz]:9", "IPv6"),
+            ("udp@host:1", "\"udp\""),
+            ("soap+tcp@host:1", "\"soap\""),
+            ("unix@", "path is missing"),
+            ("tcp@a:1,tcp@b:2", "comma"),
+            ("tcp@a\r\n:1", "control"),
+            ("tcp@user@host:1", "host name"),
+        ] {
+            let error = form.parse::<Address>().unwrap_err().to_string();
+            assert!(error.contains(says), "{form:?} gave {error}");
+            let right = error.rsplit_once("a right one is ").unwrap().1;
+            right.parse::<Address>().unwrap();
+        }
+    }
+
+    #[test]
+    fn targets_name_whole_clusters() {
+        let target = |form: &str| form.parse::<Target>().unwrap();
+        assert_eq!(target("h:1"), Target::Server(Address::tcp("h:1")));
+        assert_eq!(
+            target("static:h:1,tcp@h:2"),
+            Target::Static(vec![Address::tcp("h:1"), Address::tcp("h:2")])
+        );
+        assert_eq!(
+            target("etcd://a:1,b:2/x/y"),
+            Target::Etcd(vec!["a:1".into(), "b:2".into()], "/x/y".into())
+        );
+        assert_eq!(target("dns:n:1"), Target::Dns("n:1".into()));
+        assert_eq!(target("file:/a"), Target::File("/a".into()));
+        let registry = "http://h:1/_tinyrpc_/registry";
+        assert_eq!(target(registry), Target::Registry(registry.into()));
+        assert!("http://h:x/".parse::<Target>().is_err());
+        assert!("static:".parse::<Target>().is_err());
+    }
+}
