@@ -2,6 +2,7 @@
 
 mod address;
 mod error;
+mod http;
 
 pub use address::{Address, AddressError, Dialect, Target, Transport};
 pub use error::{Code, Error, Reached, Result};
