@@ -328,7 +328,11 @@ mod tests {
             post("two")
         ))
         .await;
-        let at = |what: &str| reply.find(what).unwrap_or_else(|| panic!("{what}: {reply}"));
+        let at = |what: &str| {
+            reply
+                .find(what)
+                .unwrap_or_else(|| panic!("{what}: {reply}"))
+        };
         assert!(at("\r\n\r\none") < at("\r\n\r\ntwo"));
         assert!(at("\r\n\r\ntwo") < at("\r\n\r\nok\n"));
     }
@@ -354,7 +358,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_body_too_long_is_refused_announced_or_not() {
-        let announced = "POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 18446744073709551615\r\n\r\n";
+        let announced =
+            "POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 18446744073709551615\r\n\r\n";
         let reply = ask(announced).await;
         assert!(!reply.contains(" 200 "), "{reply}");
         let announced = "POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 65537\r\n\r\n";

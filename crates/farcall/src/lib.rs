@@ -1,6 +1,8 @@
 //! Remote procedure calls from ordinary Rust traits, in the spirit of Go's `net/rpc`, and on its wire.
 
 mod address;
+pub mod balance;
+pub mod discover;
 mod error;
 mod http;
 

@@ -149,7 +149,13 @@ mod tests {
 
     #[test]
     fn what_is_no_url_is_refused_with_a_right_one() {
-        for given in ["tcp@h:1", "http://", "http://:1/", "http://h:1/a b", "http://h:1/\\<>"] {
+        for given in [
+            "tcp@h:1",
+            "http://",
+            "http://:1/",
+            "http://h:1/a b",
+            "http://h:1/\\<>",
+        ] {
             let error = Url::parse(given).unwrap_err().to_string();
             assert!(error.contains("a right one is http://"), "{error}");
         }
