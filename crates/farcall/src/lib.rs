@@ -5,6 +5,8 @@ pub mod balance;
 pub mod discover;
 mod error;
 mod http;
+pub mod registry;
 
 pub use address::{Address, AddressError, Dialect, Target, Transport};
 pub use error::{Code, Error, Reached, Result};
+pub use registry::Registry;

@@ -1,5 +1,6 @@
 //! One HTTP request, whole and bounded: what talking to a registry needs. No redirects, no pools, no TLS.
 
+use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
@@ -66,7 +67,7 @@ impl Url {
         limit: Duration,
     ) -> Result<Response<Bytes>, FetchError> {
         match timeout(limit, self.exchange(method, headers)).await {
-            Ok(outcome) => outcome.map_err(|e| FetchError(format!("{self}: {e}"))),
+            Ok(outcome) => outcome.map_err(|e| FetchError(format!("{self}: {}", in_full(&*e)))),
             Err(_) => Err(FetchError(format!("{self}: no reply within {limit:?}"))),
         }
     }
@@ -75,7 +76,7 @@ impl Url {
         &self,
         method: Method,
         headers: &[(&'static str, &str)],
-    ) -> Result<Response<Bytes>, Box<dyn std::error::Error + Send + Sync>> {
+    ) -> Result<Response<Bytes>, Box<dyn Error + Send + Sync>> {
         let mut request = Request::builder()
             .method(method)
             .uri(&self.path)
@@ -115,6 +116,17 @@ impl Url {
     }
 }
 
+/// An error and its causes: hyper's own words say little.
+fn in_full(error: &(dyn Error + 'static)) -> String {
+    let mut words = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        words = format!("{words}: {error}");
+        cause = error.source();
+    }
+    words
+}
+
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "http://{}{}", self.authority, self.path)
@@ -127,7 +139,7 @@ impl fmt::Display for FetchError {
     }
 }
 
-impl std::error::Error for FetchError {}
+impl Error for FetchError {}
 
 #[cfg(test)]
 mod tests {
