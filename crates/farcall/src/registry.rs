@@ -369,6 +369,16 @@ mod tests {
         );
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_stops_beating_leaves_the_list() {
+        let registry = Registry::builder().ttl(Duration::from_secs(30)).build();
+        registry.answer(&request("POST", &[(GIVEN, "tcp@a:1")]), clock());
+        tokio::time::advance(Duration::from_secs(29)).await;
+        assert_eq!(registry.endpoints().len(), 1);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(registry.endpoints(), []);
+    }
+
     #[test]
     fn the_older_names_mean_the_same() {
         let registry = Registry::new();
