@@ -224,6 +224,11 @@ impl Client {
         }
     }
 
+    /// Ends when a connection is open, or cannot be made. The dial goes on when nobody waits for it any more.
+    pub(crate) async fn ready(&self) -> Result<()> {
+        self.connection().await.map(drop)
+    }
+
     /// Begins a call if that takes no waiting: when a connection is open and has room.
     pub(crate) fn begin_now(
         &self,
