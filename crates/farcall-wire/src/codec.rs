@@ -156,6 +156,10 @@ pub enum BodyRef<'a> {
     Gob(GobStream<'a>, &'a [u8]),
     /// One JSON value.
     Json(&'a [u8]),
+    /// Nothing was given, which stands for the zero value.
+    Zero,
+    /// What was given can be no body, for this reason.
+    Bad(&'static str),
 }
 
 /// Where a gob value's type definitions are.
@@ -181,6 +185,9 @@ impl BodyRef<'_> {
                 types.decode(raw).map_err(DecodeError::new)
             }
             BodyRef::Json(raw) => from_json(raw),
+            BodyRef::Zero => T::zero()
+                .ok_or_else(|| DecodeError::new("the argument is missing, and has no zero value")),
+            BodyRef::Bad(why) => Err(DecodeError::new(why)),
         }
     }
 }
