@@ -20,7 +20,7 @@ mod sniff;
 
 pub use calls::Calls;
 pub use code::Code;
-pub use codec::{Body, BodyRef, Codec, Encode, GobStream, Message};
+pub use codec::{Body, BodyRef, Codec, Dynamic, Encode, GobStream, Message};
 pub use connect::{
     GO_RPC_CONNECTED, GO_RPC_PATH, TINYRPC_CONNECTED, TINYRPC_PATH, connect_request, read_connect,
     read_connected,
