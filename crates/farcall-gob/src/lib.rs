@@ -1,1 +1,47 @@
-//! farcall-gob
+//! Go's `encoding/gob` in Rust: typed and untyped, fast, without I/O.
+
+// The derive names this crate as its users do.
+extern crate self as farcall_gob;
+
+mod error;
+mod limits;
+mod wire;
+
+mod schema;
+
+mod describe;
+mod encode;
+mod write;
+
+mod cursor;
+mod plan;
+mod read;
+mod table;
+mod walk;
+
+mod decode;
+
+mod gob;
+mod impls;
+
+#[cfg(feature = "derive")]
+pub use farcall_macros::Gob;
+
+pub use decode::{Decoder, Next, Types};
+pub use encode::{Encoder, Mark};
+pub use error::{Error, ErrorKind};
+pub use gob::Gob;
+pub use impls::GoString;
+pub use limits::Limits;
+pub use schema::{Field, Kind, Node, NodeId, Opaque, Schema};
+
+/// What the derive's output calls. Not part of the API.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::describe::Describer;
+    pub use crate::gob::{Gob, GobField};
+    pub use crate::plan::At;
+    pub use crate::read::{Fields, Reader};
+    pub use crate::schema::NodeId;
+    pub use crate::write::Writer;
+}

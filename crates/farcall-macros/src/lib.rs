@@ -1,9 +1,40 @@
-//! The attributes and derives of farcall. Use them through the crate `farcall`, which re-exports them and holds what
-//! the code they write calls.
+//! The attributes and derives of farcall and farcall-gob. Use them through those crates, which re-export them and hold
+//! what the code they write calls.
 
 use proc_macro::TokenStream;
 
+mod gob;
+mod gob_enum;
+mod names;
 mod service;
+
+/// Makes a type one that gob can send and receive: see `farcall_gob`'s crate page for the whole picture.
+///
+/// A struct with named fields is a Go struct. One with a single unnamed field is what that field is. An enum whose
+/// variants have no fields is a Go integer.
+///
+/// # Names
+///
+/// Go only sends fields whose names begin with a capital letter, and its programs write `ID`, `URL` and `HTTP`: so
+/// `user_id` is `UserID` on the wire. `#[gob(rename = "…")]` on a field says otherwise.
+///
+/// # Options
+///
+/// On the type: `rename = "…"` is its name, which only informs; `rename_all = "PascalCase"` writes `UserId`;
+/// `crate = "…"` is the path of `farcall_gob`.
+///
+/// On a field: `rename = "…"`; `alias = "…"` is another name to receive it by; `default` or `default = "path"` gives
+/// the value for senders whose type lacks the field (one that is zero is not sent either, and stays zero); `skip`
+/// keeps it off the wire, and fills it by `Default`.
+///
+/// On an enum: `as = "int"`, which is the default, `as = "uint"` or `as = "string"`; on one of its variants, `other`
+/// takes the numbers or names that are unknown, and `rename = "…"` is its name if the enum is a string.
+#[proc_macro_derive(Gob, attributes(gob))]
+pub fn derive_gob(item: TokenStream) -> TokenStream {
+    gob::expand(item.into())
+        .unwrap_or_else(syn::Error::into_compile_error)
+        .into()
+}
 
 /// Makes a trait a remote service: see `farcall`'s crate page for the whole picture.
 ///

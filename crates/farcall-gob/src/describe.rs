@@ -1,0 +1,193 @@
+//! Rust types as data: asks each type once for its description and keeps the answers.
+//! Knows no stream.
+
+use std::any::TypeId;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
+
+use crate::gob::Gob;
+use crate::schema::{self, Field, Kind, Node, NodeId, Opaque, Schema};
+
+/// A set of Rust types as gob sees them. [`Gob::describe`] adds to it.
+#[derive(Clone, Debug)]
+pub struct Describer {
+    nodes: Vec<Node>,
+    by_type: HashMap<(TypeId, u32), NodeId, IdHash>,
+    /// Other names under which a field may arrive: (struct, name) to number.
+    aliases: HashMap<(NodeId, &'static str), u32>,
+    /// `()`, which takes whatever comes.
+    unit: Option<NodeId>,
+}
+
+impl Default for Describer {
+    fn default() -> Self {
+        Self {
+            nodes: schema::basic_nodes(),
+            by_type: HashMap::default(),
+            aliases: HashMap::default(),
+            unit: None,
+        }
+    }
+}
+
+impl Describer {
+    /// `bool`.
+    pub const BOOL: NodeId = NodeId::BOOL;
+    /// Any signed integer.
+    pub const INT: NodeId = NodeId::INT;
+    /// Any unsigned integer.
+    pub const UINT: NodeId = NodeId::UINT;
+    /// Any float.
+    pub const FLOAT: NodeId = NodeId::FLOAT;
+    /// Any complex number.
+    pub const COMPLEX: NodeId = NodeId::COMPLEX;
+    /// Bytes.
+    pub const BYTES: NodeId = NodeId::BYTES;
+    /// Text.
+    pub const STRING: NodeId = NodeId::STRING;
+    /// Any interface.
+    pub const INTERFACE: NodeId = NodeId::INTERFACE;
+
+    /// A slice type; `L` is the Rust type that stands for it.
+    pub fn slice<L: 'static, T: Gob>(&mut self) -> NodeId {
+        self.node::<L>("", |d| Kind::Slice {
+            elem: T::describe(d),
+        })
+    }
+
+    /// An array type; `L` is the Rust type that stands for it.
+    pub fn array<L: 'static, T: Gob>(&mut self, len: usize) -> NodeId {
+        self.node::<L>("", |d| Kind::Array {
+            elem: T::describe(d),
+            len,
+        })
+    }
+
+    /// A map type; `M` is the Rust type that stands for it.
+    pub fn map<M: 'static, K: Gob, V: Gob>(&mut self) -> NodeId {
+        self.node::<M>("", |d| Kind::Map {
+            key: K::describe(d),
+            elem: V::describe(d),
+        })
+    }
+
+    /// A type that turns itself into bytes.
+    pub fn opaque<T: 'static>(&mut self, name: &str, how: Opaque) -> NodeId {
+        self.node::<T>(name, |_| Kind::Opaque(how))
+    }
+
+    /// A struct type; `fields` gives names and types in the order of their numbers.
+    pub fn structure<T: 'static>(
+        &mut self,
+        name: &str,
+        fields: impl FnOnce(&mut Self) -> Vec<(&'static str, NodeId)>,
+    ) -> NodeId {
+        self.node::<T>(name, |d| Kind::Struct {
+            fields: fields(d)
+                .into_iter()
+                .map(|(name, ty)| Field {
+                    name: name.into(),
+                    ty,
+                })
+                .collect(),
+        })
+    }
+
+    /// Lets a field arrive under another name too.
+    pub fn alias(&mut self, of: NodeId, name: &'static str, field: u32) {
+        self.aliases.insert((of, name), field);
+    }
+
+    pub(crate) fn unit(&mut self) -> NodeId {
+        let node = self.node::<()>("", |_| Kind::Struct { fields: vec![] });
+        self.unit = Some(node);
+        node
+    }
+
+    /// The node of `T`, made by `kind` if it is new. The node stands before its parts are asked for, so that a type may
+    /// contain itself.
+    fn node<T: 'static>(&mut self, name: &str, kind: impl FnOnce(&mut Self) -> Kind) -> NodeId {
+        let key = (TypeId::of::<T>(), 0);
+        if let Some(&id) = self.by_type.get(&key) {
+            return id;
+        }
+        let id =
+            NodeId(u32::try_from(self.nodes.len()).expect("a program has fewer types than that"));
+        self.by_type.insert(key, id);
+        self.nodes.push(Node {
+            name: Arc::from(name),
+            kind: Kind::Struct { fields: vec![] },
+        });
+        let kind = kind(self);
+        self.nodes[id.ix()].kind = kind;
+        id
+    }
+
+    pub(crate) fn get(&self, id: NodeId) -> &Node {
+        &self.nodes[id.ix()]
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    pub(crate) fn takes_anything(&self, id: NodeId) -> bool {
+        self.unit == Some(id)
+    }
+
+    /// The number of the field of `of` that is called `name`, by its first or another name.
+    pub(crate) fn field(&self, of: NodeId, fields: &[Field], name: &str) -> Option<u32> {
+        match fields.iter().position(|f| *f.name == *name) {
+            Some(ix) => u32::try_from(ix).ok(),
+            // The key's lifetime is that of the names in the program, so look for it by hand.
+            None => self
+                .aliases
+                .iter()
+                .find(|((s, n), _)| *s == of && *n == name)
+                .map(|(_, &ix)| ix),
+        }
+    }
+}
+
+impl Schema {
+    /// The type of `T`.
+    pub fn of<T: Gob>() -> Self {
+        let mut describer = Describer::default();
+        let root = T::describe(&mut describer);
+        Self::new(describer.nodes, root)
+    }
+}
+
+/// For keys that are good hashes already, and not the peer's choice.
+pub(crate) type IdHash = BuildHasherDefault<IdHasher>;
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u64(byte.into());
+        }
+    }
+
+    #[inline]
+    fn write_u64(&mut self, value: u64) {
+        self.0 = (self.0.rotate_left(5) ^ value).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+
+    #[inline]
+    fn write_u32(&mut self, value: u32) {
+        self.write_u64(value.into());
+    }
+
+    #[inline]
+    fn write_i32(&mut self, value: i32) {
+        self.write_u64(value as u64);
+    }
+}

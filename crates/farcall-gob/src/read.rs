@@ -1,0 +1,202 @@
+//! Bytes to values: what a type's `get` reads from. Which message is read, and by which plan, is the decoder's
+//! business (`decode`).
+
+use std::borrow::Cow;
+
+use crate::cursor::Cursor;
+use crate::error::{Error, ErrorKind};
+use crate::limits::{Depth, Limits};
+use crate::plan::{At, FieldPlans, SKIP};
+use crate::table::Table;
+use crate::walk::Walk;
+use crate::wire;
+
+/// Where a value is read from.
+#[derive(Debug)]
+pub struct Reader<'a> {
+    pub(crate) cur: Cursor<'a>,
+    table: &'a Table,
+    limits: &'a Limits,
+    depth: Depth,
+    /// Bytes of memory that the value may still take.
+    memory: usize,
+}
+
+impl<'a> Reader<'a> {
+    #[inline]
+    pub(crate) fn new(cur: Cursor<'a>, table: &'a Table, limits: &'a Limits) -> Self {
+        Self {
+            table,
+            limits,
+            depth: Depth::new(limits),
+            memory: limits.memory_for(cur.left()),
+            cur,
+        }
+    }
+
+    /// Goes into a value that has parts.
+    #[inline(always)]
+    pub fn enter(&mut self) -> Result<(), Error> {
+        if self.depth.enter() {
+            Ok(())
+        } else {
+            Err(self.too_deep())
+        }
+    }
+
+    /// Comes out of it.
+    #[inline(always)]
+    pub fn leave(&mut self) {
+        self.depth.leave();
+    }
+
+    /// A number without sign.
+    #[inline(always)]
+    pub fn uint(&mut self) -> Result<u64, Error> {
+        self.cur.uint()
+    }
+
+    /// A number with a sign.
+    #[inline(always)]
+    pub fn int(&mut self) -> Result<i64, Error> {
+        self.uint().map(wire::unzigzag)
+    }
+
+    /// A float.
+    #[inline(always)]
+    pub fn float(&mut self) -> Result<f64, Error> {
+        self.uint().map(wire::float_of)
+    }
+
+    /// Text or bytes. The memory for a copy of them is counted.
+    #[inline]
+    pub fn bytes(&mut self) -> Result<&'a [u8], Error> {
+        let bytes = self.cur.bytes()?;
+        self.charge(bytes.len())?;
+        Ok(bytes)
+    }
+
+    /// How many elements of type `T` follow. The memory for them is counted.
+    #[inline]
+    pub fn count<T>(&mut self) -> Result<usize, Error> {
+        let count = self.elements(1)?;
+        self.charge(count.saturating_mul(size_of::<T>()))?;
+        Ok(count)
+    }
+
+    /// How many elements follow, of which each takes `min_len` bytes or more.
+    #[inline]
+    pub(crate) fn elements(&mut self, min_len: usize) -> Result<usize, Error> {
+        let at = self.cur;
+        let count = self.uint()?;
+        match usize::try_from(count) {
+            Ok(count) if count <= self.cur.left() / min_len => Ok(count),
+            _ => Err(at.corrupt(format!(
+                "{count} elements should follow, but only {} bytes do",
+                self.cur.left()
+            ))),
+        }
+    }
+
+    /// Counts memory that is about to be taken.
+    #[inline]
+    pub fn charge(&mut self, bytes: usize) -> Result<(), Error> {
+        match self.memory.checked_sub(bytes) {
+            Some(left) => {
+                self.memory = left;
+                Ok(())
+            }
+            None => Err(self.too_large()),
+        }
+    }
+
+    /// Begins with a struct's fields.
+    #[inline(always)]
+    pub fn fields<'p>(&mut self, at: At<'p>) -> Fields<'p> {
+        Fields {
+            plans: at.fields(),
+            next: 0,
+        }
+    }
+
+    /// Passes over a value.
+    pub fn skip(&mut self, at: At<'_>) -> Result<(), Error> {
+        let Some(slot) = at.skipped() else {
+            return Err(Error::corrupt("a plan does not fit its type"));
+        };
+        let mut walk = Walk::default();
+        walk.enter(slot, &mut self.cur, self.table)?;
+        match walk.run(&mut self.cur, &mut self.table, self.limits)? {
+            None => Ok(()),
+            Some(_) => Err(self.cur.corrupt("the value is cut off")),
+        }
+    }
+
+    /// A value that does not fit our type.
+    #[cold]
+    pub fn out_of_range(&self, what: impl Into<Cow<'static, str>>) -> Error {
+        Error::new(ErrorKind::OutOfRange, what).at_offset(self.cur.offset())
+    }
+
+    /// A field that was not sent, of a type without a zero.
+    #[cold]
+    pub fn no_zero(&self) -> Error {
+        Error::new(ErrorKind::Mismatch, "a field without a zero was not sent")
+    }
+
+    #[cold]
+    fn too_deep(&self) -> Error {
+        Error::limit("the value nests too deep: raise Limits::depth, or Limits::stack on a thread with a larger stack")
+            .at_offset(self.cur.offset())
+    }
+
+    #[cold]
+    fn too_large(&self) -> Error {
+        Error::limit(format!(
+            "the value would take more memory than {} bytes and {} for each byte received: raise Limits::memory_base",
+            self.limits.memory_base, self.limits.memory_factor
+        ))
+        .at_offset(self.cur.offset())
+    }
+}
+
+/// The steps over a struct's fields.
+#[derive(Debug)]
+pub struct Fields<'p> {
+    plans: FieldPlans<'p>,
+    next: usize,
+}
+
+impl<'p> Fields<'p> {
+    /// The number of our field that comes next, and how to read it. Fields that we do not have are passed over.
+    #[inline(always)]
+    pub fn step(&mut self, r: &mut Reader<'_>) -> Result<Option<(u32, At<'p>)>, Error> {
+        loop {
+            let delta = r.uint()?;
+            if delta == 0 {
+                return Ok(None);
+            }
+            let next = usize::try_from(delta)
+                .ok()
+                .and_then(|delta| self.next.checked_add(delta));
+            let Some((next, (ours, at))) =
+                next.and_then(|next| Some((next, self.plans.get(next - 1)?)))
+            else {
+                return Err(self.out_of_bounds(r));
+            };
+            self.next = next;
+            if ours != SKIP {
+                return Ok(Some((ours, at)));
+            }
+            r.skip(at)?;
+        }
+    }
+
+    #[cold]
+    fn out_of_bounds(&self, r: &Reader<'_>) -> Error {
+        r.cur.corrupt(format!(
+            "a field beyond the {} that the struct has",
+            self.plans.len()
+        ))
+    }
+}

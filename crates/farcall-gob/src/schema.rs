@@ -1,0 +1,178 @@
+//! Types as data: a graph of nodes that can be looked at, compared and passed around.
+//! How Rust types get theirs is in `describe`, how a stream's definitions get theirs is in `table`.
+
+use std::sync::Arc;
+
+/// The index of a [`Node`] in its [`Schema`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeId(pub(crate) u32);
+
+impl NodeId {
+    pub(crate) const BOOL: Self = Self(0);
+    pub(crate) const INT: Self = Self(1);
+    pub(crate) const UINT: Self = Self(2);
+    pub(crate) const FLOAT: Self = Self(3);
+    pub(crate) const COMPLEX: Self = Self(4);
+    pub(crate) const BYTES: Self = Self(5);
+    pub(crate) const STRING: Self = Self(6);
+    pub(crate) const INTERFACE: Self = Self(7);
+
+    pub(crate) fn ix(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// One type of a [`Schema`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Node {
+    /// The type's own name, or nothing for types that have none in Go either, as `[]int`.
+    /// It only informs: gob matches types by their structure and fields by their names.
+    pub name: Arc<str>,
+    /// What it is made of.
+    pub kind: Kind,
+}
+
+/// The kinds of type that gob knows. All widths of integers and floats are one kind each.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Kind {
+    /// Go's `bool`.
+    Bool,
+    /// Go's `int`, `int8` to `int64`.
+    Int,
+    /// Go's `uint`, `uint8` to `uint64`, `uintptr`.
+    Uint,
+    /// Go's `float32`, `float64`.
+    Float,
+    /// Go's `complex64`, `complex128`.
+    Complex,
+    /// Go's `[]byte`.
+    Bytes,
+    /// Go's `string`.
+    String,
+    /// Any Go interface.
+    Interface,
+    /// Go's `[len]elem`.
+    Array {
+        /// The type of the elements.
+        elem: NodeId,
+        /// How many there are.
+        len: usize,
+    },
+    /// Go's `[]elem`, except `[]byte`.
+    Slice {
+        /// The type of the elements.
+        elem: NodeId,
+    },
+    /// Go's `map[key]elem`.
+    Map {
+        /// The type of the keys.
+        key: NodeId,
+        /// The type of the values.
+        elem: NodeId,
+    },
+    /// A struct, with the fields that are sent, in the order of their numbers.
+    Struct {
+        /// Those fields.
+        fields: Vec<Field>,
+    },
+    /// A type that turns itself into bytes.
+    Opaque(Opaque),
+}
+
+/// The ways in which a type can turn itself into bytes. A receiver takes only its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Opaque {
+    /// By Go's `GobEncoder` and `GobDecoder`, as `time.Time` and `big.Int` do.
+    Gob,
+    /// By Go's `BinaryMarshaler` and `BinaryUnmarshaler`, as `url.URL` and `netip.Addr` do.
+    Binary,
+    /// By Go's `TextMarshaler`: in the format, but Go itself never sends it.
+    Text,
+}
+
+/// A field of a struct.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Field {
+    /// The name by which sender and receiver find each other's fields.
+    pub name: Arc<str>,
+    /// Its type.
+    pub ty: NodeId,
+}
+
+/// A type as data: a graph of [`Node`]s, since types may refer to themselves, seen from one of them.
+///
+/// Cheap to clone.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Schema {
+    nodes: Arc<[Node]>,
+    root: NodeId,
+}
+
+impl Schema {
+    pub(crate) fn new(nodes: Vec<Node>, root: NodeId) -> Self {
+        Self {
+            nodes: nodes.into(),
+            root,
+        }
+    }
+
+    /// The index of the type that this schema is about.
+    pub fn root(&self) -> NodeId {
+        self.root
+    }
+
+    /// The type that this schema is about.
+    pub fn root_node(&self) -> &Node {
+        self.node(self.root)
+    }
+
+    /// One of its types.
+    ///
+    /// # Panics
+    /// If `id` is of another schema.
+    pub fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id.ix()]
+    }
+
+    /// All of its types: the ones without a definition first, then the others in no particular order.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// The same graph, seen from another of its types.
+    ///
+    /// # Panics
+    /// If `root` is of another schema.
+    pub fn seen_from(&self, root: NodeId) -> Self {
+        assert!(
+            root.ix() < self.nodes.len(),
+            "the node is of another schema"
+        );
+        Self {
+            nodes: self.nodes.clone(),
+            root,
+        }
+    }
+}
+
+/// The types that need no definition, in the order of their [`NodeId`]s.
+pub(crate) fn basic_nodes() -> Vec<Node> {
+    let name: Arc<str> = "".into();
+    [
+        Kind::Bool,
+        Kind::Int,
+        Kind::Uint,
+        Kind::Float,
+        Kind::Complex,
+        Kind::Bytes,
+        Kind::String,
+        Kind::Interface,
+    ]
+    .into_iter()
+    .map(|kind| Node {
+        name: name.clone(),
+        kind,
+    })
+    .collect()
+}

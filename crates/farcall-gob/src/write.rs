@@ -1,0 +1,110 @@
+//! Values to bytes: what a type's `put` writes into. Messages and definitions are the encoder's (`encode`).
+
+use crate::error::Error;
+use crate::limits::{Depth, Limits};
+use crate::wire;
+
+/// Where a value is written.
+#[derive(Debug)]
+pub struct Writer<'a> {
+    pub(crate) out: &'a mut Vec<u8>,
+    depth: Depth,
+}
+
+impl<'a> Writer<'a> {
+    #[inline]
+    pub(crate) fn new(out: &'a mut Vec<u8>, limits: &Limits) -> Self {
+        Self {
+            out,
+            depth: Depth::new(limits),
+        }
+    }
+
+    /// Goes into a value that has parts.
+    #[inline(always)]
+    pub fn enter(&mut self) -> Result<(), Error> {
+        if self.depth.enter() {
+            Ok(())
+        } else {
+            Err(too_deep())
+        }
+    }
+
+    /// Comes out of it.
+    #[inline(always)]
+    pub fn leave(&mut self) {
+        self.depth.leave();
+    }
+
+    /// The mark that ends a struct.
+    #[inline(always)]
+    pub fn end(&mut self) {
+        self.out.push(0);
+    }
+
+    /// One byte of many, whose length was written.
+    #[inline]
+    pub(crate) fn byte(&mut self, byte: u8) {
+        self.out.push(byte);
+    }
+
+    /// Many numbers.
+    #[inline]
+    pub(crate) fn uints(&mut self, values: impl ExactSizeIterator<Item = u64>) {
+        self.out.reserve(values.len());
+        for value in values {
+            self.uint(value);
+        }
+    }
+
+    /// A number without sign; also a count, and the step to the next field.
+    #[inline(always)]
+    pub fn uint(&mut self, value: u64) {
+        wire::put_uint(self.out, value);
+    }
+
+    /// A number with a sign.
+    #[inline(always)]
+    pub fn int(&mut self, value: i64) {
+        self.uint(wire::zigzag(value));
+    }
+
+    /// A float.
+    #[inline(always)]
+    pub fn float(&mut self, value: f64) {
+        self.uint(wire::float_bits(value));
+    }
+
+    /// Text or bytes, with their length before them.
+    #[inline]
+    pub fn bytes(&mut self, bytes: &[u8]) {
+        self.uint(bytes.len() as u64);
+        self.out.extend_from_slice(bytes);
+    }
+
+    /// The step to a field and its number in one go.
+    #[inline(always)]
+    pub fn uint_after(&mut self, delta: u32, value: u64) {
+        if delta >= 128 {
+            self.uint(delta.into());
+            return self.uint(value);
+        }
+        if value < 128 {
+            return self.out.extend_from_slice(&[delta as u8, value as u8]);
+        }
+        let (number, len) = wire::uint_bytes(value);
+        let mut bytes = [0; 16];
+        bytes[0] = delta as u8;
+        bytes[1..16].copy_from_slice(&number[..15]);
+        let end = self.out.len() + 1 + len;
+        self.out.extend_from_slice(&bytes);
+        self.out.truncate(end);
+    }
+}
+
+#[cold]
+fn too_deep() -> Error {
+    Error::limit(
+        "the value nests too deep: raise Limits::depth, or Limits::stack on a thread with a larger stack",
+    )
+}

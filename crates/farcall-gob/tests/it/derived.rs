@@ -1,0 +1,229 @@
+//! What `derive(Gob)` makes of types.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use farcall_gob::{Decoder, Encoder, Error, ErrorKind, Gob, Limits, Next};
+
+fn sent<T: Gob>(value: &T) -> Vec<u8> {
+    let mut out = vec![];
+    Encoder::new().encode(value, &mut out).unwrap();
+    out
+}
+
+fn received<T: Gob>(stream: &[u8]) -> Result<T, Error> {
+    let mut decoder = Decoder::new(Limits::default());
+    match decoder.next(stream)? {
+        Next::Value { raw, .. } => decoder.decode(raw),
+        Next::More { .. } => panic!("the stream is whole"),
+    }
+}
+
+#[track_caller]
+fn comes_back<T: Gob + PartialEq + std::fmt::Debug>(value: T) {
+    assert_eq!(received::<T>(&sent(&value)).unwrap(), value);
+}
+
+#[derive(Gob, Debug, PartialEq, Default)]
+struct Tree {
+    key: String,
+    left: Option<Box<Tree>>,
+    kids: Vec<Tree>,
+    by_name: HashMap<String, Tree>,
+}
+
+#[derive(Gob, Debug, PartialEq)]
+struct Slices(Vec<Slices>);
+
+#[derive(Gob, Debug, PartialEq, Clone, Copy)]
+struct Byte(u8);
+
+#[derive(Gob, Debug, PartialEq)]
+enum Color {
+    Red,
+    Green = 5,
+    Blue,
+}
+
+#[derive(Gob, Debug, PartialEq)]
+#[gob(as = "string")]
+enum Level {
+    #[gob(rename = "")]
+    Unset,
+    Info,
+    #[gob(other)]
+    Unknown,
+}
+
+#[derive(Gob, Debug, PartialEq)]
+struct Everything {
+    b: bool,
+    i8: i8,
+    u64: u64,
+    f32: f32,
+    f64: f64,
+    c: char,
+    text: String,
+    bytes: Vec<u8>,
+    queue: VecDeque<u8>,
+    named: Vec<Byte>,
+    array: [u8; 3],
+    nested: Vec<Vec<[i16; 2]>>,
+    map: BTreeMap<u8, Vec<String>>,
+    zero: Option<i64>,
+    none: Option<i64>,
+    unit: (),
+    color: Color,
+    colors: Vec<Color>,
+    level: Level,
+    nonzero: Option<std::num::NonZero<u16>>,
+}
+
+#[test]
+fn every_kind_of_field_comes_back() {
+    comes_back(Everything {
+        b: true,
+        i8: -128,
+        u64: u64::MAX,
+        f32: f32::MAX,
+        f64: -0.5,
+        c: '世',
+        text: "text".into(),
+        bytes: vec![0, 255],
+        queue: [1, 200].into(),
+        named: vec![Byte(3), Byte(250)],
+        array: [1, 2, 200],
+        nested: vec![vec![], vec![[1, -2]]],
+        map: [(1, vec!["a".into(), String::new()]), (2, vec![])].into(),
+        zero: Some(0),
+        none: None,
+        unit: (),
+        color: Color::Blue,
+        colors: vec![Color::Red, Color::Green],
+        level: Level::Info,
+        nonzero: std::num::NonZero::new(7),
+    });
+}
+
+#[test]
+fn recursive_types_come_back() {
+    let leaf = |key: &str| Tree {
+        key: key.into(),
+        ..Tree::default()
+    };
+    comes_back(Tree {
+        key: "root".into(),
+        left: Some(Box::new(leaf("l"))),
+        kids: vec![leaf("a"), leaf("b")],
+        by_name: [("x".into(), leaf("x"))].into(),
+    });
+    comes_back(Slices(vec![Slices(vec![]), Slices(vec![Slices(vec![])])]));
+}
+
+#[test]
+fn top_level_values_of_all_kinds_come_back() {
+    comes_back(-5i32);
+    comes_back("x".repeat(200));
+    comes_back(vec![1u8, 2]);
+    comes_back([1u64; 4]);
+    comes_back(vec![String::new(), "b".into()]);
+    comes_back(HashMap::from([(1, -1), (2, -2)]));
+    comes_back(());
+}
+
+#[derive(Gob, Debug, PartialEq)]
+struct Old {
+    user_id: u64,
+    gone: Vec<Color>,
+    note: String,
+}
+
+#[derive(Gob, Debug, PartialEq)]
+struct New {
+    #[gob(alias = "Note")]
+    remark: String,
+    #[gob(default = "seven")]
+    retries: i64,
+    #[gob(rename = "UserID", default = "seven")]
+    user: u64,
+    #[gob(skip)]
+    cached: Option<Option<String>>,
+}
+
+fn seven<T: From<u8>>() -> T {
+    7.into()
+}
+
+#[test]
+fn fields_are_matched_by_name_and_defaults_are_for_senders_without_the_field() {
+    let old = |user_id| Old {
+        user_id,
+        gone: vec![Color::Blue],
+        note: "n".into(),
+    };
+    let new = |user| New {
+        remark: "n".into(),
+        retries: 7,
+        user,
+        cached: None,
+    };
+    assert_eq!(received::<New>(&sent(&old(3))).unwrap(), new(3));
+    assert_eq!(received::<New>(&sent(&old(0))).unwrap(), new(0));
+}
+
+#[test]
+fn numbers_that_do_not_fit_are_refused_with_their_path() {
+    #[derive(Gob, Debug)]
+    struct Wide {
+        values: Vec<i64>,
+    }
+    #[derive(Gob, Debug)]
+    struct Narrow {
+        values: Vec<i8>,
+    }
+    let error = received::<Narrow>(&sent(&Wide {
+        values: vec![1, 300],
+    }))
+    .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::OutOfRange);
+    assert_eq!(
+        error.to_string(),
+        "gob: Values: 300 is out of range for i8 (at byte 9)"
+    );
+    assert_eq!(
+        received::<Narrow>(&sent(&Wide {
+            values: vec![127, -128]
+        }))
+        .unwrap()
+        .values,
+        [127, -128]
+    );
+}
+
+#[test]
+fn types_that_do_not_fit_are_refused_with_their_path() {
+    #[derive(Gob, Debug)]
+    struct Sent {
+        lines: Vec<HashMap<String, u64>>,
+    }
+    #[derive(Gob, Debug)]
+    struct Expected {
+        lines: Vec<HashMap<String, i64>>,
+    }
+    let error = received::<Expected>(&sent(&Sent { lines: vec![] })).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "gob: Lines[][]: type mismatch: a uint was sent where an int is expected"
+    );
+}
+
+#[test]
+fn unknown_variants_are_refused_or_taken_as_other() {
+    assert_eq!(
+        received::<Color>(&sent(&4i64)).unwrap_err().kind(),
+        ErrorKind::OutOfRange
+    );
+    assert_eq!(
+        received::<Level>(&sent(&"new".to_owned())).unwrap(),
+        Level::Unknown
+    );
+}

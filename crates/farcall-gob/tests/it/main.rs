@@ -1,0 +1,4 @@
+//! What holds of farcall-gob as its users see it.
+
+mod derived;
+mod streams;

@@ -1,0 +1,166 @@
+//! `#[derive(Gob)]` on enums: Go has none, so each form is one of Go's habits.
+
+use proc_macro2::TokenStream;
+use quote::quote;
+use syn::{DataEnum, Error, Fields, Ident, LitStr, Result};
+
+use crate::gob::{TypeOptions, each_option};
+
+pub(crate) fn expand(options: &TypeOptions, data: &DataEnum) -> Result<TokenStream> {
+    let variants = Variants::parse(data)?;
+    match options.form.as_ref().map(|form| (form.value(), form)) {
+        None => Ok(number(&variants, &quote!(i64))),
+        Some((form, _)) if form == "int" => Ok(number(&variants, &quote!(i64))),
+        Some((form, _)) if form == "uint" => Ok(number(&variants, &quote!(u64))),
+        Some((form, _)) if form == "string" => Ok(text(&variants)),
+        Some((_, form)) => Err(Error::new(
+            form.span(),
+            "one of \"int\", \"uint\" and \"string\" is expected",
+        )),
+    }
+}
+
+/// The variants of an enum without fields.
+struct Variants<'a> {
+    idents: Vec<&'a Ident>,
+    names: Vec<String>,
+    other: Option<&'a Ident>,
+}
+
+impl<'a> Variants<'a> {
+    fn parse(data: &'a DataEnum) -> Result<Self> {
+        let mut variants = Self {
+            idents: vec![],
+            names: vec![],
+            other: None,
+        };
+        for variant in &data.variants {
+            if !matches!(variant.fields, Fields::Unit) {
+                return Err(Error::new_spanned(
+                    variant,
+                    "Go has no enums with fields: make it a struct with an Option for each case",
+                ));
+            }
+            let mut name = variant
+                .ident
+                .to_string()
+                .trim_start_matches("r#")
+                .to_owned();
+            each_option(&variant.attrs, |meta| {
+                if meta.path.is_ident("rename") {
+                    name = meta.value()?.parse::<LitStr>()?.value();
+                } else if meta.path.is_ident("other") {
+                    variants.other = Some(&variant.ident);
+                } else {
+                    return Err(meta.error("unknown option: a variant has `rename` and `other`"));
+                }
+                Ok(())
+            })?;
+            variants.idents.push(&variant.ident);
+            variants.names.push(name);
+        }
+        if variants.idents.is_empty() {
+            return Err(Error::new_spanned(
+                &data.variants,
+                "an enum without variants has no values to send",
+            ));
+        }
+        Ok(variants)
+    }
+}
+
+/// An integer: Go's constants made with `iota`.
+fn number(variants: &Variants<'_>, int: &TokenStream) -> TokenStream {
+    let idents = &variants.idents;
+    let unknown = match variants.other {
+        Some(other) => quote!(Ok(Self::#other)),
+        None => quote!(Err(r.out_of_range(::std::format!(
+            "{number} is no variant of {}",
+            ::core::stringify!(Self)
+        )))),
+    };
+    quote! {
+        const HAS_ZERO: bool = false #(|| Self::#idents as #int == 0)*;
+
+        fn describe(d: &mut Describer) -> NodeId {
+            <#int as Gob>::describe(d)
+        }
+
+        #[inline]
+        fn zero() -> Option<Self> {
+            #(if Self::#idents as #int == 0 {
+                return Some(Self::#idents);
+            })*
+            None
+        }
+
+        #[inline]
+        fn is_left_out(&self) -> bool {
+            let number = match self { #(Self::#idents => Self::#idents as #int,)* };
+            number == 0
+        }
+
+        #[inline]
+        fn put(&self, w: &mut Writer<'_>) -> Done {
+            let number = match self { #(Self::#idents => Self::#idents as #int,)* };
+            <#int as Gob>::put(&number, w)
+        }
+
+        fn get(r: &mut Reader<'_>, at: At<'_>) -> Read<Self> {
+            let number = <#int as Gob>::get(r, at)?;
+            #(if number == Self::#idents as #int {
+                return Ok(Self::#idents);
+            })*
+            #unknown
+        }
+    }
+}
+
+/// A string: Go's named string constants. The first variant is zero if its name is empty.
+fn text(variants: &Variants<'_>) -> TokenStream {
+    let Variants {
+        idents,
+        names,
+        other,
+    } = variants;
+    let unknown = match other {
+        Some(other) => quote!(Ok(Self::#other)),
+        None => quote!(Err(r.out_of_range(::std::format!(
+            "{name:?} is no variant of {}",
+            ::core::stringify!(Self)
+        )))),
+    };
+    quote! {
+        const HAS_ZERO: bool = false #(|| #names.is_empty())*;
+
+        fn describe(d: &mut Describer) -> NodeId {
+            <::std::string::String as Gob>::describe(d)
+        }
+
+        fn zero() -> Option<Self> {
+            #(if #names.is_empty() {
+                return Some(Self::#idents);
+            })*
+            None
+        }
+
+        fn is_left_out(&self) -> bool {
+            let name = match self { #(Self::#idents => #names,)* };
+            name.is_empty()
+        }
+
+        fn put(&self, w: &mut Writer<'_>) -> Done {
+            let name = match self { #(Self::#idents => #names,)* };
+            w.bytes(name.as_bytes());
+            Ok(())
+        }
+
+        fn get(r: &mut Reader<'_>, at: At<'_>) -> Read<Self> {
+            let name = <::std::string::String as Gob>::get(r, at)?;
+            #(if name == #names {
+                return Ok(Self::#idents);
+            })*
+            #unknown
+        }
+    }
+}
