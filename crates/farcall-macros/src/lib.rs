@@ -47,9 +47,8 @@ pub fn derive_gob(item: TokenStream) -> TokenStream {
 /// at most one argument by value, and returns a `Result` whose error can become a `farcall::Error`. A method with a
 /// body is a default that implementations may leave as it is.
 ///
-/// The name on the wire has each word's first letter raised and is otherwise the method's own: `slow_add` is
-/// `SlowAdd`, and `user_id` is `UserId`. Doc comments become the description that `farcall describe` and the debug
-/// page show.
+/// The name on the wire is what Go would call the method, by the rule for the fields of messages: `slow_add` is
+/// `SlowAdd`, and `user_id` is `UserID`. Doc comments become the description that people see on the debug page.
 ///
 /// # Options
 ///

@@ -17,6 +17,8 @@ use syn::{
     TraitItem, TraitItemFn, Type, parse_quote,
 };
 
+use crate::names::Case;
+
 /// Writes the code that stands in place of the trait.
 pub(crate) fn expand(options: TokenStream, item: TokenStream) -> syn::Result<TokenStream> {
     let options = syn::parse2::<Options>(options)?;
@@ -248,7 +250,7 @@ impl Method {
         let result = errors.keep(read_result(&item.sig));
         let wire = match &rpc.name {
             Some(name) => name.value(),
-            None => pascal_case(&item.sig.ident.unraw().to_string()),
+            None => go_case(&item.sig.ident),
         };
         let named_at = rpc
             .name
@@ -369,7 +371,7 @@ fn check_ident(ident: &Ident) -> syn::Result<()> {
         format!(
             "{taken_by} from #[farcall::service]; name this one otherwise, and keep its name on \
              the wire with #[rpc(name = \"{}\")]",
-            pascal_case(&ident.to_string())
+            go_case(ident)
         ),
     ))
 }
@@ -557,14 +559,11 @@ fn check_owned(ty: &Type, what: &str) -> syn::Result<()> {
     check(quote!(#ty), what)
 }
 
-/// `slow_add` is `SlowAdd`: each word's first letter is raised and nothing else changes, so `user_id` is `UserId`.
-fn pascal_case(snake: &str) -> String {
-    let raise = |word: &str| {
-        let mut rest = word.chars();
-        let first = rest.next().into_iter().flat_map(char::to_uppercase);
-        first.chain(rest).collect::<String>()
-    };
-    snake.split('_').map(raise).collect()
+/// The name of a method on the wire, made as the names of fields are: `slow_add` is `SlowAdd`, `user_id` is `UserID`.
+fn go_case(ident: &Ident) -> String {
+    let ident = ident.unraw().to_string();
+    // One that has no Go name stays as it is, and is refused with the other wrong names.
+    Case::Go.name_of(&ident).unwrap_or(ident)
 }
 
 impl Service {
@@ -991,17 +990,14 @@ mod tests {
     }
 
     #[test]
-    fn names_get_each_words_first_letter_raised() {
-        for (snake, pascal) in [
-            ("add", "Add"),
+    fn a_method_is_named_as_go_would_name_it() {
+        for (rust, go) in [
             ("slow_add", "SlowAdd"),
-            ("user_id", "UserId"),
-            ("_private", "Private"),
-            ("item2_by_id", "Item2ById"),
-            ("mixedCase", "MixedCase"),
-            ("élan", "Élan"),
+            ("user_id", "UserID"),
+            ("r#type", "Type"),
         ] {
-            assert_eq!(pascal_case(snake), pascal);
+            let ident = syn::parse_str::<Ident>(rust).unwrap();
+            assert_eq!(go_case(&ident), go);
         }
     }
 }

@@ -356,7 +356,7 @@ mod odd {
         let names: Vec<_> = service.methods.iter().map(|m| m.name).collect();
         assert_eq!(
             (service.name, names),
-            ("shop.cart", vec!["Clone", "Item2ById"])
+            ("shop.cart", vec!["Clone", "Item2ByID"])
         );
     }
 }

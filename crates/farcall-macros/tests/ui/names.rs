@@ -3,7 +3,7 @@
 #[farcall_macros::service(name = "a service")]
 trait Names {
     async fn item_by_id(&self) -> farcall::Result<()>;
-    #[rpc(name = "ItemById")]
+    #[rpc(name = "ItemByID")]
     async fn find(&self) -> farcall::Result<()>;
     #[rpc(name = "find")]
     async fn lower(&self) -> farcall::Result<()>;
