@@ -117,6 +117,12 @@ impl StdError for Error {
     }
 }
 
+impl From<crate::AddressError> for Error {
+    fn from(error: crate::AddressError) -> Error {
+        Error::new(Code::InvalidArgument, error.to_string()).with_reached(Reached::NotSent)
+    }
+}
+
 impl From<String> for Error {
     fn from(message: String) -> Error {
         Error::new(Code::Failed, message)

@@ -1,0 +1,107 @@
+//! What typed clients call through.
+
+use farcall_wire::{Body, Message};
+
+use crate::client::{CallOptions, InFlight, RawReply};
+use crate::{Call, Client, Pending, Result, Target};
+
+/// A client: what a typed client is made of.
+#[derive(Clone, Debug)]
+pub enum Channel {
+    /// One server.
+    Client(Client),
+}
+
+/// A borrowed [`Channel`].
+#[derive(Clone, Copy)]
+pub(crate) enum Via<'a> {
+    Client(&'a Client),
+}
+
+impl Channel {
+    /// Connects to one server, or to the cluster that the target names.
+    ///
+    /// # Errors
+    ///
+    /// When the target is none, or a single server cannot be reached.
+    pub async fn connect(target: &str) -> Result<Channel> {
+        match target.parse()? {
+            Target::Server(address) => Ok(Client::builder(address).connect().await?.into()),
+            _ => Err(crate::Error::new(
+                crate::Code::InvalidArgument,
+                format!("{target} is no single server"),
+            )),
+        }
+    }
+
+    /// Calls `Service.Method`. See [`Client::call`].
+    pub fn call<'a, R: Message>(&'a self, method: &'a str, args: &'a impl Message) -> Call<'a, R> {
+        Call::new(self.via(), method, Body::from(args))
+    }
+
+    /// Begins a call now. See [`Client::go`].
+    pub fn go<R: Message>(&self, method: &str, args: impl Message) -> Pending<R> {
+        self.via().go(method, args)
+    }
+
+    fn via(&self) -> Via<'_> {
+        match self {
+            Channel::Client(client) => Via::Client(client),
+        }
+    }
+}
+
+impl From<Client> for Channel {
+    fn from(client: Client) -> Channel {
+        Channel::Client(client)
+    }
+}
+
+impl Via<'_> {
+    /// Begins a call if that takes no waiting.
+    pub(crate) fn begin_now(
+        self,
+        method: &str,
+        body: Body<'_>,
+        options: &CallOptions,
+    ) -> Option<Result<InFlight>> {
+        match self {
+            Via::Client(client) => client.begin_now(method, body, options),
+        }
+    }
+
+    pub(crate) async fn invoke(
+        self,
+        method: &str,
+        body: Body<'_>,
+        options: &CallOptions,
+    ) -> Result<RawReply> {
+        match self {
+            Via::Client(client) => client.invoke(method, body, options).await,
+        }
+    }
+
+    pub(crate) fn go<R: Message>(self, method: &str, args: impl Message) -> Pending<R> {
+        let options = CallOptions::default();
+        match self.begin_now(method, Body::from(&args), &options) {
+            Some(Ok(in_flight)) => Pending::new(in_flight),
+            Some(Err(error)) => Pending::new(std::future::ready(Err(error))),
+            None => {
+                let channel = self.to_channel();
+                let method = method.to_owned();
+                Pending::spawn(async move {
+                    channel
+                        .via()
+                        .invoke(&method, Body::from(&args), &options)
+                        .await
+                })
+            }
+        }
+    }
+
+    fn to_channel(self) -> Channel {
+        match self {
+            Via::Client(client) => Channel::Client(client.clone()),
+        }
+    }
+}

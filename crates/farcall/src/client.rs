@@ -1,0 +1,358 @@
+//! Clients: one server, one connection that is made when it is needed, and made again when it was lost.
+
+mod call;
+pub(crate) mod connection;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use farcall_wire::{Body, Code, Codec, Limits, Message};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+pub use call::{Call, CallFuture, Pending};
+pub(crate) use call::{CallOptions, InFlight, RawReply};
+use connection::{Connection, NotBegun, connect_timed_out};
+
+use crate::channel::Via;
+use crate::transport::Stream;
+use crate::{Address, Error, Reached, Result};
+
+/// Sets a [`Client`] up.
+#[must_use = "a client is made by connect or build"]
+#[derive(Clone, Debug)]
+pub struct ClientBuilder {
+    address: Address,
+    config: Config,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) codec: Codec,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) handle_timeout: Option<Duration>,
+    pub(crate) call_timeout: Option<Duration>,
+    pub(crate) limits: Limits,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            codec: Codec::Gob,
+            connect_timeout: Duration::from_secs(10),
+            handle_timeout: None,
+            call_timeout: None,
+            limits: connection::default_limits(),
+        }
+    }
+}
+
+/// Calls one server.
+///
+/// A client is a handle: cloning is cheap, all clones share one connection, and any number of calls run on it at a
+/// time. When the connection is lost, every call on it ends with an error, and the next call makes a new one.
+#[derive(Clone)]
+pub struct Client(Arc<Inner>);
+
+struct Inner {
+    address: Address,
+    config: Config,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    connection: Option<Arc<Connection>>,
+    /// Present while somebody dials: everyone who needs the connection waits for the same one.
+    dialling: Option<watch::Receiver<Option<Result<Arc<Connection>>>>>,
+    is_closed: bool,
+}
+
+impl ClientBuilder {
+    /// The codec to ask for, in farcall's own protocol. Default: gob.
+    pub fn codec(mut self, codec: Codec) -> ClientBuilder {
+        self.config.codec = codec;
+        self
+    }
+
+    /// How long dialling and the handshake may take together. Default 10 s.
+    pub fn connect_timeout(mut self, limit: Duration) -> ClientBuilder {
+        self.config.connect_timeout = limit;
+        self
+    }
+
+    /// The timeout of calls that have none of their own. Default: none.
+    pub fn call_timeout(mut self, limit: Duration) -> ClientBuilder {
+        self.config.call_timeout = Some(limit);
+        self
+    }
+
+    /// Asks the server to stop any handler of this client after this time. Default: no such wish.
+    pub fn handle_timeout(mut self, limit: Duration) -> ClientBuilder {
+        self.config.handle_timeout = Some(limit);
+        self
+    }
+
+    /// Bounds what the server can make this client hold.
+    pub fn limits(mut self, limits: Limits) -> ClientBuilder {
+        self.config.limits = limits;
+        self
+    }
+
+    /// A client that connects when it is first called.
+    pub fn build(self) -> Client {
+        Client(Arc::new(Inner {
+            address: self.address,
+            config: self.config,
+            state: Mutex::default(),
+        }))
+    }
+
+    /// A client that is connected.
+    ///
+    /// # Errors
+    ///
+    /// When the server cannot be reached, or does not speak the protocol.
+    pub async fn connect(self) -> Result<Client> {
+        let client = self.build();
+        client.connection().await?;
+        Ok(client)
+    }
+
+    /// A client on a stream that is open already: a pipe in memory, for instance. It cannot connect again.
+    ///
+    /// # Errors
+    ///
+    /// When the other end does not speak the protocol.
+    pub async fn connect_on(
+        self,
+        io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    ) -> Result<Client> {
+        let client = self.build();
+        let Inner {
+            address,
+            config,
+            state,
+        } = &*client.0;
+        let limit = config.connect_timeout;
+        let stream = Stream::other(io, &address.to_string());
+        let opening = timeout(limit, Connection::on_stream(stream, address, config));
+        let connection = opening
+            .await
+            .unwrap_or_else(|_| Err(connect_timed_out(address, limit)))?;
+        lock(state).connection = Some(connection);
+        Ok(client)
+    }
+}
+
+impl Client {
+    /// A client of the server at this address, set up further before it connects.
+    pub fn builder(address: Address) -> ClientBuilder {
+        ClientBuilder {
+            address,
+            config: Config::default(),
+        }
+    }
+
+    /// Connects to a server: `tcp@127.0.0.1:9999`, `unix@/run/arith.sock`, `http@host:9999`.
+    ///
+    /// # Errors
+    ///
+    /// When the address is none ([`Code::InvalidArgument`]), or the server cannot be reached.
+    pub async fn connect(address: &str) -> Result<Client> {
+        let address: Address = address.parse()?;
+        Client::builder(address).connect().await
+    }
+
+    /// Calls `Service.Method` with an argument. The reply's type is the caller's to say.
+    ///
+    /// The call begins when it is awaited; until then it can be given a timeout and metadata.
+    ///
+    /// # Errors
+    ///
+    /// The server's own words when its handler said no ([`Code::Failed`]) or has no such method
+    /// ([`Code::Unimplemented`]); [`Code::Unavailable`] when there is no connection or it was lost;
+    /// [`Code::DeadlineExceeded`]; [`Code::InvalidArgument`] when the argument cannot be encoded.
+    /// [`Error::is_retryable`] tells whether the handler surely did not run.
+    pub fn call<'a, R: Message>(&'a self, method: &'a str, args: &'a impl Message) -> Call<'a, R> {
+        Call::new(Via::Client(self), method, Body::from(args))
+    }
+
+    /// Begins a call now, and gives a handle to its outcome.
+    ///
+    /// ```
+    /// # async fn example(client: farcall::Client) -> farcall::Result<()> {
+    /// let first = client.go::<i64>("Arith.Double", 1_i64);
+    /// let second = client.go::<i64>("Arith.Double", 2_i64);
+    /// assert_eq!(first.await? + second.await?, 6);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn go<R: Message>(&self, method: &str, args: impl Message) -> Pending<R> {
+        Via::Client(self).go(method, args)
+    }
+
+    /// Where the server is.
+    pub fn address(&self) -> &Address {
+        &self.0.address
+    }
+
+    /// True while a connection is open.
+    pub fn is_connected(&self) -> bool {
+        self.current()
+            .is_some_and(|connection| connection.is_open())
+    }
+
+    /// Calls that wait for their reply now.
+    pub fn in_flight(&self) -> usize {
+        self.current()
+            .map_or(0, |connection| connection.in_flight())
+    }
+
+    /// Makes no further calls: they end with [`Code::Cancelled`]. Calls that run finish, and the connection ends
+    /// with the last of them.
+    pub fn close(&self) {
+        let connection = {
+            let mut state = lock(&self.0.state);
+            state.is_closed = true;
+            state.connection.take()
+        };
+        if let Some(connection) = connection {
+            connection.retire();
+        }
+    }
+
+    /// Begins a call if that takes no waiting: when a connection is open and has room.
+    pub(crate) fn begin_now(
+        &self,
+        method: &str,
+        body: Body<'_>,
+        options: &CallOptions,
+    ) -> Option<Result<InFlight>> {
+        let connection = self.current()?;
+        match InFlight::begin(connection, method, body, options, self.deadline(options)) {
+            Ok(in_flight) => Some(Ok(in_flight)),
+            Err(NotBegun::Failed(error)) => Some(Err(error)),
+            Err(NotBegun::Gone | NotBegun::Full) => None,
+        }
+    }
+
+    /// Makes a call, connecting first if need be.
+    pub(crate) async fn invoke(
+        &self,
+        method: &str,
+        body: Body<'_>,
+        options: &CallOptions,
+    ) -> Result<RawReply> {
+        let deadline = self.deadline(options);
+        let begin = async {
+            loop {
+                let connection = self.connection().await?;
+                match InFlight::begin(Arc::clone(&connection), method, body, options, deadline) {
+                    Ok(in_flight) => return Ok(in_flight),
+                    Err(NotBegun::Failed(error)) => return Err(error),
+                    Err(NotBegun::Full) => connection.room().await,
+                    Err(NotBegun::Gone) => {}
+                }
+            }
+        };
+        let in_flight = match deadline {
+            None => begin.await?,
+            Some(deadline) => tokio::time::timeout_at(deadline.into(), begin)
+                .await
+                .unwrap_or_else(|_| {
+                    let text = format!(
+                        "{method} on {}: the deadline passed before the call was sent",
+                        self.0.address
+                    );
+                    Err(Error::new(Code::DeadlineExceeded, text).with_reached(Reached::NotSent))
+                })?,
+        };
+        in_flight.await
+    }
+
+    fn deadline(&self, options: &CallOptions) -> Option<Instant> {
+        let limit = options.timeout.or(self.0.config.call_timeout)?;
+        Instant::now().checked_add(limit)
+    }
+
+    fn current(&self) -> Option<Arc<Connection>> {
+        lock(&self.0.state).connection.clone()
+    }
+
+    /// The open connection, or a new one. Everyone who asks meanwhile waits for the same dial, and nobody for longer
+    /// than the connect timeout.
+    async fn connection(&self) -> Result<Arc<Connection>> {
+        let mut dialled = {
+            let mut state = lock(&self.0.state);
+            if state.is_closed {
+                let text = format!("the client of {} was closed", self.0.address);
+                return Err(Error::new(Code::Cancelled, text).with_reached(Reached::NotSent));
+            }
+            if let Some(connection) = &state.connection {
+                if connection.is_open() {
+                    return Ok(Arc::clone(connection));
+                }
+                state.connection = None;
+            }
+            let dialling = state.dialling.get_or_insert_with(|| {
+                let (done, dialled) = watch::channel(None);
+                // A task of its own: those who wait may leave.
+                tokio::spawn(dial(Arc::clone(&self.0), done));
+                dialled
+            });
+            dialling.clone()
+        };
+        let outcome = dialled.wait_for(Option::is_some).await;
+        match outcome.as_deref() {
+            Ok(Some(outcome)) => outcome.clone(),
+            _ => Err(
+                Error::new(Code::Unavailable, "dialling ended without an outcome")
+                    .with_reached(Reached::NotSent),
+            ),
+        }
+    }
+}
+
+async fn dial(client: Arc<Inner>, done: watch::Sender<Option<Result<Arc<Connection>>>>) {
+    let Inner {
+        address,
+        config,
+        state,
+    } = &*client;
+    let limit = config.connect_timeout;
+    let opened = timeout(limit, Connection::open(address, config)).await;
+    let opened = opened.unwrap_or_else(|_| Err(connect_timed_out(address, limit)));
+    {
+        let mut state = lock(state);
+        state.dialling = None;
+        match &opened {
+            Ok(connection) if state.is_closed => connection.retire(),
+            Ok(connection) => state.connection = Some(Arc::clone(connection)),
+            Err(_) => {}
+        }
+    }
+    done.send_replace(Some(opened));
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(connection) = lock(&self.state).connection.take() {
+            connection.retire();
+        }
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("address", &self.0.address)
+            .finish_non_exhaustive()
+    }
+}

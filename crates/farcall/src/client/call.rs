@@ -1,0 +1,246 @@
+//! A call as the caller sees it: options before it begins, one outcome after. How its bytes move is in `connection`.
+
+use std::future::{Future, IntoFuture};
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use farcall_wire::{Body, Code, Message};
+
+use super::connection::{Connection, NotBegun};
+use crate::channel::Via;
+use crate::{Error, Result};
+
+/// What a caller can say about one call.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct CallOptions {
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) metadata: Vec<(String, String)>,
+}
+
+/// A call that begins when it is awaited.
+///
+/// Awaiting it gives the reply, or the error that ended the call: exactly one of them, once. Dropping it before that
+/// gives the call up; a farcall server is told to stop the handler.
+///
+/// ```
+/// # async fn example(client: farcall::Client) -> farcall::Result<()> {
+/// use std::time::Duration;
+/// let sum: i64 = client.call("Arith.Double", &21_i64).timeout(Duration::from_millis(50)).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "a call begins when it is awaited"]
+pub struct Call<'a, R> {
+    via: Via<'a>,
+    method: &'a str,
+    body: Body<'a>,
+    options: CallOptions,
+    reply: PhantomData<fn() -> R>,
+}
+
+impl<'a, R> Call<'a, R> {
+    pub(crate) fn new(via: Via<'a>, method: &'a str, body: Body<'a>) -> Call<'a, R> {
+        Call {
+            via,
+            method,
+            body,
+            options: CallOptions::default(),
+            reply: PhantomData,
+        }
+    }
+
+    /// Ends the call with [`Code::DeadlineExceeded`] when its reply has not come after this time, connecting
+    /// included. The server is told how much time is left.
+    pub fn timeout(mut self, limit: Duration) -> Call<'a, R> {
+        self.options.timeout = Some(limit);
+        self
+    }
+
+    /// Sends a name and a value along, which the handler finds in its [`crate::Context`]. Servers that are not
+    /// farcall's do not get them.
+    pub fn metadata(mut self, name: impl Into<String>, value: impl Into<String>) -> Call<'a, R> {
+        self.options.metadata.push((name.into(), value.into()));
+        self
+    }
+}
+
+impl<'a, R: Message> IntoFuture for Call<'a, R> {
+    type Output = Result<R>;
+    type IntoFuture = CallFuture<'a, R>;
+
+    fn into_future(self) -> CallFuture<'a, R> {
+        CallFuture(Stage::New(self))
+    }
+}
+
+/// The future of a [`Call`].
+#[must_use = "futures do nothing unless polled"]
+pub struct CallFuture<'a, R>(Stage<'a, R>);
+
+enum Stage<'a, R> {
+    New(Call<'a, R>),
+    /// The request is queued on an open connection: the common case, which allocates nothing.
+    Sent(InFlight),
+    /// A connection is to be made first, or a server to be chosen.
+    Slow(Pin<Box<dyn Future<Output = Result<RawReply>> + Send + 'a>>),
+    Over,
+}
+
+// Nothing in it is pinned in place: the one future inside is boxed.
+impl<R> Unpin for CallFuture<'_, R> {}
+
+impl<R: Message> Future for CallFuture<'_, R> {
+    type Output = Result<R>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<R>> {
+        loop {
+            let raw = match &mut self.0 {
+                Stage::New(_) => {
+                    let Stage::New(call) = std::mem::replace(&mut self.0, Stage::Over) else {
+                        continue;
+                    };
+                    let Call {
+                        via,
+                        method,
+                        body,
+                        options,
+                        ..
+                    } = call;
+                    self.0 = match via.begin_now(method, body, &options) {
+                        Some(Ok(in_flight)) => Stage::Sent(in_flight),
+                        Some(Err(error)) => return Poll::Ready(Err(error)),
+                        None => Stage::Slow(Box::pin(async move {
+                            via.invoke(method, body, &options).await
+                        })),
+                    };
+                    continue;
+                }
+                Stage::Sent(in_flight) => ready!(Pin::new(in_flight).poll(context)),
+                Stage::Slow(invoking) => ready!(invoking.as_mut().poll(context)),
+                Stage::Over => panic!("a call was polled after its end"),
+            };
+            self.0 = Stage::Over;
+            return Poll::Ready(raw.and_then(|raw| raw.decode()));
+        }
+    }
+}
+
+/// A call that was begun, and runs while its caller does something else.
+///
+/// Awaiting it gives the outcome. Dropping it gives the call up.
+#[must_use = "dropping it gives the call up"]
+pub struct Pending<R> {
+    running: Pin<Box<dyn Future<Output = Result<RawReply>> + Send>>,
+    reply: PhantomData<fn() -> R>,
+}
+
+impl<R> Pending<R> {
+    pub(crate) fn new(
+        running: impl Future<Output = Result<RawReply>> + Send + 'static,
+    ) -> Pending<R> {
+        Pending {
+            running: Box::pin(running),
+            reply: PhantomData,
+        }
+    }
+
+    /// On a task of its own, so that it runs before it is awaited.
+    pub(crate) fn spawn(
+        running: impl Future<Output = Result<RawReply>> + Send + 'static,
+    ) -> Pending<R> {
+        let mut task = AbortOnDrop(tokio::spawn(running));
+        Pending::new(async move {
+            (&mut task.0).await.unwrap_or_else(|error| {
+                let text = format!("the task of the call ended: {error}");
+                Err(Error::new(Code::Internal, text))
+            })
+        })
+    }
+}
+
+/// The task of a call that may be given up.
+struct AbortOnDrop(tokio::task::JoinHandle<Result<RawReply>>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl<R: Message> Future for Pending<R> {
+    type Output = Result<R>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<R>> {
+        let raw = ready!(self.running.as_mut().poll(context));
+        Poll::Ready(raw.and_then(|raw| raw.decode()))
+    }
+}
+
+/// A request that was queued: its reply, or its being given up.
+pub(crate) struct InFlight {
+    connection: Arc<Connection>,
+    seq: u64,
+    is_over: bool,
+}
+
+impl InFlight {
+    pub(crate) fn begin(
+        connection: Arc<Connection>,
+        method: &str,
+        body: Body<'_>,
+        options: &CallOptions,
+        deadline: Option<Instant>,
+    ) -> Result<InFlight, NotBegun> {
+        let seq = connection.begin(method, body, options, deadline)?;
+        Ok(InFlight {
+            connection,
+            seq,
+            is_over: false,
+        })
+    }
+}
+
+impl Future for InFlight {
+    type Output = Result<RawReply>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<RawReply>> {
+        let outcome = ready!(self.connection.poll_reply(self.seq, context));
+        self.is_over = true;
+        Poll::Ready(outcome.map(|bytes| RawReply {
+            connection: Arc::clone(&self.connection),
+            bytes,
+        }))
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.connection.forget(self.seq);
+        }
+    }
+}
+
+/// A good reply that was not decoded yet.
+pub(crate) struct RawReply {
+    connection: Arc<Connection>,
+    bytes: Vec<u8>,
+}
+
+impl RawReply {
+    pub(crate) fn decode<R: Message>(self) -> Result<R> {
+        let body = self.connection.body_kind().body(&self.bytes);
+        body.decode().map_err(undecodable)
+    }
+}
+
+/// The handler ran, so nothing is to be tried again; the connection stays in step.
+fn undecodable(error: farcall_wire::DecodeError) -> Error {
+    Error::new(
+        Code::Internal,
+        format!("the reply does not fit the type asked for: {error}"),
+    )
+}

@@ -1,0 +1,490 @@
+//! One connection to a server: the calls that wait on it, the two loops that move its bytes, and its end.
+//! When to connect again is the client's matter.
+
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use farcall_wire::{
+    Body, BodyKind, Calls, Code, Features, FrameReader, FrameWriter, Framing, GO_RPC_PATH, Hello,
+    Kind, Limits, Load, Side, Step, TINYRPC_PATH, Violation, connect_request, go_duration,
+    read_connected,
+};
+use tokio::io::AsyncWriteExt;
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use super::{CallOptions, Config};
+use crate::inbox::Inbox;
+use crate::link::{Link, Sending, wake_all};
+use crate::transport::{ReadHalf, Stream};
+use crate::{Address, Dialect, Error, Reached, Result, Transport};
+
+/// How long a server may take to close its side of a connection that was closed here.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// What a call ends with: the bytes of its reply, or why there are none.
+type Outcome = Result<Vec<u8>>;
+
+/// An open connection.
+pub(crate) struct Connection {
+    link: Link<Waiting>,
+    body_kind: BodyKind,
+    features: Features,
+    peer: String,
+    /// Tells the timing task that a deadline is earlier than those it knew.
+    earlier: Notify,
+}
+
+/// The client's part of a connection's state.
+struct Waiting {
+    calls: Calls<Outcome>,
+    state: State,
+    is_timing: bool,
+    /// What the server last said of its load.
+    load: Load,
+}
+
+enum State {
+    Open,
+    /// The server is going away: what runs finishes, nothing new begins.
+    Draining,
+    Lost(Error),
+}
+
+/// Why a call could not begin on a connection.
+pub(crate) enum NotBegun {
+    /// The connection takes no more calls: another one is needed.
+    Gone,
+    /// Too much is queued: wait for [`Connection::room`].
+    Full,
+    /// The argument cannot be encoded.
+    Failed(Error),
+}
+
+impl Connection {
+    /// Dials, opens the conversation, and starts the connection's tasks. The caller bounds the time.
+    pub(crate) async fn open(address: &Address, config: &Config) -> Result<Arc<Connection>> {
+        let unreachable = |error: std::io::Error| {
+            let text = format!("cannot connect to {address}: {error}");
+            Error::new(Code::Unavailable, text)
+                .with_source(error)
+                .with_reached(Reached::NotSent)
+        };
+        let stream = Stream::dial(address).await.map_err(unreachable)?;
+        Connection::on_stream(stream, address, config).await
+    }
+
+    /// Opens the conversation on a stream.
+    pub(crate) async fn on_stream(
+        mut stream: Stream,
+        address: &Address,
+        config: &Config,
+    ) -> Result<Arc<Connection>> {
+        let mut inbox = Inbox::default();
+        let (framing, features) = shake_hands(&mut stream, &mut inbox, address, config)
+            .await
+            .map_err(|trouble| {
+                let text = format!("cannot open a conversation with {address}: {trouble}");
+                Error::new(Code::Unavailable, text).with_reached(Reached::NotSent)
+            })?;
+        let frames = FrameReader::new(framing, &config.limits);
+        let first_seq = match framing {
+            // As in Go's own clients.
+            Framing::NetRpc => 0,
+            Framing::Farcall(_) => 1,
+        };
+        let connection = Arc::new(Connection {
+            link: Link::new(
+                FrameWriter::new(framing, Side::Client),
+                Waiting {
+                    calls: Calls::new(first_seq),
+                    state: State::Open,
+                    is_timing: false,
+                    load: Load::default(),
+                },
+            ),
+            body_kind: frames.body_kind(),
+            features,
+            peer: address.to_string(),
+            earlier: Notify::new(),
+        });
+        let Stream { reader, writer, .. } = stream;
+        let reading = Arc::clone(&connection);
+        let mut reading =
+            tokio::spawn(async move { reading.read_loop(frames, reader, inbox).await });
+        let writing = Arc::clone(&connection);
+        tokio::spawn(async move {
+            if let Err(error) = writing.link.write_loop(writer).await {
+                writing.lose(&format!("writing failed: {error}"));
+            }
+            // Nothing more is sent, and the server was told. It closes its side, or is not waited for.
+            if timeout(LINGER, &mut reading).await.is_err() {
+                reading.abort();
+                writing.lose("it was closed here");
+            }
+        });
+        Ok(connection)
+    }
+
+    /// Sends a request. Its reply is to be polled for under the Seq returned.
+    pub(crate) fn begin(
+        self: &Arc<Connection>,
+        method: &str,
+        body: Body<'_>,
+        options: &CallOptions,
+        deadline: Option<Instant>,
+    ) -> Result<u64, NotBegun> {
+        let mut sending = self.link.lock();
+        match sending.side.state {
+            State::Open => {}
+            State::Draining | State::Lost(_) => return Err(NotBegun::Gone),
+        }
+        if !sending.has_room() {
+            return Err(NotBegun::Full);
+        }
+        let known = sending.side.calls.next_deadline();
+        let seq = sending.side.calls.start(deadline);
+        let features = self.features;
+        let sent = sending.send(body, |header| {
+            header.service_method.push_str(method);
+            header.seq = seq;
+            if let (true, Some(deadline)) = (features.deadline, deadline) {
+                let left = deadline
+                    .saturating_duration_since(Instant::now())
+                    .as_nanos();
+                header.timeout_ns = u64::try_from(left).unwrap_or(u64::MAX).max(1);
+            }
+            if features.metadata {
+                header.metadata.extend_from_slice(&options.metadata);
+            }
+        });
+        let writer = match sent {
+            Ok(writer) => writer,
+            Err(error) => {
+                sending.side.calls.forget(seq);
+                let text = format!("{method}: the argument cannot be encoded: {error}");
+                let error = Error::new(Code::InvalidArgument, text).with_reached(Reached::NotSent);
+                return Err(NotBegun::Failed(error));
+            }
+        };
+        let end = sending.end();
+        sending.side.calls.set_end(seq, end);
+        let times = deadline.is_some()
+            && !std::mem::replace(&mut sending.side.is_timing, deadline.is_some());
+        drop(sending);
+        wake_all(writer);
+        if times {
+            tokio::spawn(time_loop(Arc::downgrade(self)));
+        } else if deadline.is_some_and(|deadline| known.is_none_or(|known| deadline < known)) {
+            self.earlier.notify_one();
+        }
+        Ok(seq)
+    }
+
+    /// Takes the outcome of a call that was begun.
+    pub(crate) fn poll_reply(&self, seq: u64, context: &mut Context<'_>) -> Poll<Outcome> {
+        self.link.lock().side.calls.poll(seq, context)
+    }
+
+    /// Gives a call up. A server that understands it is told to stop.
+    pub(crate) fn forget(&self, seq: u64) {
+        let mut sending = self.link.lock();
+        let was_waiting = sending.side.calls.forget(seq);
+        let mut wake = Vec::new();
+        if was_waiting && self.features.cancel {
+            wake.extend(send_cancel(&mut sending, seq));
+        }
+        wake.extend(sending.retire());
+        drop(sending);
+        wake_all(wake);
+    }
+
+    /// Decodes a reply's bytes.
+    pub(crate) fn body_kind(&self) -> &BodyKind {
+        &self.body_kind
+    }
+
+    /// Waits until the connection takes more.
+    pub(crate) async fn room(&self) {
+        self.link.room().await;
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.link.lock().side.state, State::Open)
+    }
+
+    pub(crate) fn in_flight(&self) -> usize {
+        self.link.lock().side.calls.len()
+    }
+
+    pub(crate) fn features(&self) -> Features {
+        self.features
+    }
+
+    /// What the server last said of its load; zero from one that does not say.
+    pub(crate) fn load(&self) -> Load {
+        self.link.lock().side.load
+    }
+
+    /// Takes no new calls, and ends once those that run have ended.
+    pub(crate) fn retire(&self) {
+        let mut sending = self.link.lock();
+        if let State::Open = sending.side.state {
+            sending.side.state = State::Draining;
+        }
+        let wake = sending.retire();
+        drop(sending);
+        wake_all(wake);
+    }
+
+    /// Ends the connection now, and every call on it.
+    fn lose(&self, why: &str) {
+        let mut sending = self.link.lock();
+        let mut wake = sending.close();
+        if !matches!(sending.side.state, State::Lost(_)) {
+            let text = format!("the connection to {} ended: {why}", self.peer);
+            let error = Error::new(Code::Unavailable, text).with_reached(Reached::Unknown);
+            let accepted = sending.accepted();
+            // A request whose last byte the kernel did not take cannot have been run by anyone.
+            let outcome = |end: u64| {
+                Err(match end <= accepted {
+                    true => error.clone(),
+                    false => error.clone().with_reached(Reached::NotSent),
+                })
+            };
+            sending.side.calls.finish_all(outcome, &mut wake);
+            sending.side.state = State::Lost(error);
+        }
+        drop(sending);
+        self.earlier.notify_one();
+        wake_all(wake);
+    }
+
+    async fn read_loop(&self, mut frames: FrameReader, mut reader: ReadHalf, mut inbox: Inbox) {
+        let why = loop {
+            let at_least = match self.receive(&mut frames, &mut inbox) {
+                Ok(at_least) => at_least,
+                Err(violation) => {
+                    tracing::warn!(peer = %self.peer, reason = %violation, "connection closed: the server broke the protocol");
+                    break format!("the server broke the protocol: {violation}");
+                }
+            };
+            match inbox.fill(&mut reader, at_least).await {
+                Ok(0) => break "the server closed it".to_owned(),
+                Ok(_) => {}
+                Err(error) => break format!("reading failed: {error}"),
+            }
+        };
+        self.lose(&why);
+    }
+
+    /// Hands out every message that is whole, with one lock for all, and says how many bytes the next one lacks.
+    fn receive(&self, frames: &mut FrameReader, inbox: &mut Inbox) -> Result<usize, Violation> {
+        let mut wake = Vec::new();
+        let mut sending = self.link.lock();
+        let ended = loop {
+            match frames.next(inbox.bytes()) {
+                Ok(Step::More { consumed, at_least }) => {
+                    inbox.consume(consumed);
+                    break Ok(at_least);
+                }
+                Ok(Step::Message { consumed, body }) => {
+                    let body = body.to_vec();
+                    inbox.consume(consumed);
+                    sending.side.receive(frames, body, &mut wake);
+                }
+                Err(violation) => break Err(violation),
+            }
+        };
+        wake.extend(sending.retire());
+        drop(sending);
+        wake_all(wake);
+        ended
+    }
+}
+
+impl Waiting {
+    fn receive(&mut self, frames: &mut FrameReader, body: Vec<u8>, wake: &mut Vec<Waker>) {
+        let header = frames.header();
+        match header.kind {
+            Kind::Call => {
+                self.load = header.load;
+                let outcome = match header.error.is_empty() {
+                    true => Ok(body),
+                    // Whatever the body of an error is, it is dropped.
+                    false => Err(Error::new(
+                        Code::from_number(header.code.into()),
+                        std::mem::take(&mut header.error),
+                    )),
+                };
+                if !self.calls.finish(header.seq, outcome, wake) {
+                    tracing::trace!(seq = header.seq, "a reply came that nobody waits for");
+                }
+            }
+            Kind::GoAway => {
+                if let State::Open = self.state {
+                    self.state = State::Draining;
+                }
+            }
+            Kind::Cancel => {}
+        }
+    }
+}
+
+impl Sending<Waiting> {
+    /// Closes a connection that takes no new calls and has none left.
+    fn retire(&mut self) -> Vec<Waker> {
+        match self.side.state {
+            State::Draining if self.side.calls.is_empty() => self.close(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+fn send_cancel(sending: &mut Sending<Waiting>, seq: u64) -> Option<Waker> {
+    let sent = sending.send(Body::from(&()), |header| {
+        header.kind = Kind::Cancel;
+        header.seq = seq;
+    });
+    // The empty struct can always be encoded.
+    sent.ok().flatten()
+}
+
+/// Ends calls at their deadlines, while the connection lives.
+///
+/// One task for all calls: most calls end before their deadline, so it wakes about once in a call's timeout, however
+/// many calls there are.
+async fn time_loop(connection: Weak<Connection>) {
+    loop {
+        let next = {
+            let Some(connection) = connection.upgrade() else {
+                return;
+            };
+            let mut wake = Vec::new();
+            let mut sending = connection.link.lock();
+            if let State::Lost(_) = sending.side.state {
+                return;
+            }
+            let cancel = connection.features.cancel;
+            let mut expired = Vec::new();
+            sending.side.calls.finish_expired(
+                Instant::now(),
+                |seq| {
+                    expired.push(seq);
+                    let error = Error::new(
+                        Code::DeadlineExceeded,
+                        "the call's deadline passed before its reply came",
+                    );
+                    Err(error.with_reached(Reached::Unknown))
+                },
+                &mut wake,
+            );
+            for seq in expired {
+                if cancel {
+                    wake.extend(send_cancel(&mut sending, seq));
+                }
+            }
+            let next = sending.side.calls.next_deadline();
+            drop(sending);
+            wake_all(wake);
+            next
+        };
+        // Without the connection, lest the task keep it alive.
+        let Some(earlier) = connection.upgrade() else {
+            return;
+        };
+        let earlier = async move { earlier.earlier.notified().await };
+        match next {
+            None => earlier.await,
+            Some(next) => {
+                tokio::select! {
+                    () = tokio::time::sleep_until(next.into()) => {}
+                    () = earlier => {}
+                }
+            }
+        }
+    }
+}
+
+/// Opens the conversation in the dialect that the address names.
+async fn shake_hands(
+    stream: &mut Stream,
+    inbox: &mut Inbox,
+    address: &Address,
+    config: &Config,
+) -> Result<(Framing, Features), String> {
+    if let Transport::Http(_) = address.transport {
+        let path = match address.dialect {
+            Dialect::NetRpc => GO_RPC_PATH,
+            Dialect::Farcall | Dialect::JsonRpc => TINYRPC_PATH,
+        };
+        write(stream, &connect_request(path)).await?;
+        // Go's server loses what is sent before its answer.
+        let len = read_until(stream, inbox, |input| read_connected(input, &config.limits)).await?;
+        inbox.consume(len);
+    }
+    match address.dialect {
+        Dialect::NetRpc => Ok((Framing::NetRpc, Features::default())),
+        Dialect::JsonRpc => Err("this version of farcall does not speak JSON-RPC".to_owned()),
+        Dialect::Farcall => {
+            let nanos = |limit: Option<Duration>| {
+                limit.map_or(0, |limit| limit.as_nanos().min(i64::MAX as u128) as i64)
+            };
+            let hello = Hello::new(
+                config.codec,
+                nanos(Some(config.connect_timeout)),
+                nanos(config.handle_timeout),
+                Features::ALL,
+            );
+            let mut bytes = Vec::new();
+            hello.write(&mut bytes);
+            write(stream, &bytes).await?;
+            let (ack, len) =
+                read_until(stream, inbox, |input| Hello::read(input, &config.limits)).await?;
+            inbox.consume(len);
+            let codec = ack.codec().map_err(|violation| violation.to_string())?;
+            if codec != config.codec {
+                return Err(format!(
+                    "the server answered with the codec {codec}, not {}",
+                    config.codec
+                ));
+            }
+            Ok((Framing::Farcall(codec), ack.features().and(Features::ALL)))
+        }
+    }
+}
+
+async fn write(stream: &mut Stream, bytes: &[u8]) -> Result<(), String> {
+    let written = stream.writer.write_all(bytes).await;
+    written.map_err(|error| format!("writing failed: {error}"))
+}
+
+async fn read_until<T>(
+    stream: &mut Stream,
+    inbox: &mut Inbox,
+    parse: impl Fn(&[u8]) -> Result<Option<T>, Violation>,
+) -> Result<T, String> {
+    loop {
+        if let Some(found) = parse(inbox.bytes()).map_err(|violation| violation.to_string())? {
+            return Ok(found);
+        }
+        match inbox.fill(&mut stream.reader, 1).await {
+            Ok(0) => return Err("the server closed the connection within the handshake".into()),
+            Ok(_) => {}
+            Err(error) => return Err(format!("reading failed: {error}")),
+        }
+    }
+}
+
+/// What is said when the time for connecting is over.
+pub(crate) fn connect_timed_out(address: &Address, limit: Duration) -> Error {
+    let limit = go_duration(limit);
+    let text = format!("cannot connect to {address}: dial and handshake took longer than {limit}");
+    Error::new(Code::DeadlineExceeded, text).with_reached(Reached::NotSent)
+}
+
+/// The limits of a client: what a server may make it hold.
+pub(crate) fn default_limits() -> Limits {
+    Limits::default()
+}

@@ -1,0 +1,227 @@
+//! What arrived on a connection and was not consumed yet. An idle connection holds no buffer.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::transport::{ReadHalf, WriteHalf};
+
+/// Large enough for a thousand small messages in one read.
+const BUFFER_LEN: usize = 64 << 10;
+/// Buffers that a thread keeps for its connections. Only those that wait in the middle of a message hold one.
+const POOL_MAX: usize = 8;
+
+thread_local! {
+    static POOL: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Bytes between what was consumed and what has arrived.
+#[derive(Default)]
+pub(crate) struct Inbox {
+    /// Empty, or of full length: what lies behind `end` is only room.
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+impl Inbox {
+    /// What is there.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.buffer.get(self.start..self.end).unwrap_or_default()
+    }
+
+    /// Drops bytes from the front.
+    pub(crate) fn consume(&mut self, count: usize) {
+        self.start = (self.start + count).min(self.end);
+    }
+
+    /// Waits for more bytes, and reads what there is. 0 is the end of the stream.
+    ///
+    /// `at_least` says how many more are needed; room grows with what has arrived, not with what was announced.
+    /// Dropping the future loses nothing.
+    pub(crate) async fn fill(
+        &mut self,
+        reader: &mut ReadHalf,
+        at_least: usize,
+    ) -> io::Result<usize> {
+        poll_fn(|context| {
+            self.make_room(at_least);
+            let mut room = ReadBuf::new(self.buffer.get_mut(self.end..).unwrap_or_default());
+            match Pin::new(&mut *reader).poll_read(context, &mut room) {
+                Poll::Pending => {
+                    self.release_if_empty();
+                    Poll::Pending
+                }
+                Poll::Ready(read) => {
+                    read?;
+                    let count = room.filled().len();
+                    self.end += count;
+                    Poll::Ready(Ok(count))
+                }
+            }
+        })
+        .await
+    }
+
+    /// The whole stream again, for someone who reads by itself: what is here comes first.
+    pub(crate) fn replayed_on(self, reader: ReadHalf, writer: WriteHalf) -> Replayed {
+        Replayed {
+            inbox: self,
+            reader,
+            writer,
+        }
+    }
+
+    fn make_room(&mut self, at_least: usize) {
+        if self.buffer.is_empty() {
+            self.buffer = POOL
+                .with_borrow_mut(Vec::pop)
+                .unwrap_or_else(|| vec![0; BUFFER_LEN]);
+        }
+        let held = self.end - self.start;
+        let room = self.buffer.len() - self.end;
+        // A small rest of a small message: moving it is cheaper than many short reads behind it.
+        let wanted = at_least.min((2 * held).max(BUFFER_LEN / 2));
+        if room >= wanted && self.start < self.buffer.len() / 2 {
+            return;
+        }
+        self.buffer.copy_within(self.start..self.end, 0);
+        self.start = 0;
+        self.end = held;
+        if self.buffer.len() - held < wanted {
+            self.buffer.resize(held + wanted, 0);
+        }
+    }
+
+    fn release_if_empty(&mut self) {
+        if self.start < self.end {
+            return;
+        }
+        let buffer = std::mem::take(&mut self.buffer);
+        self.start = 0;
+        self.end = 0;
+        if buffer.len() == BUFFER_LEN {
+            POOL.with_borrow_mut(|pool| {
+                if pool.len() < POOL_MAX {
+                    pool.push(buffer);
+                }
+            });
+        }
+    }
+}
+
+/// A stream whose first bytes were read already, and are read again.
+pub(crate) struct Replayed {
+    inbox: Inbox,
+    reader: ReadHalf,
+    writer: WriteHalf,
+}
+
+impl AsyncRead for Replayed {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        room: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let bytes = self.inbox.bytes();
+        if bytes.is_empty() {
+            self.inbox = Inbox::default();
+            return Pin::new(&mut self.reader).poll_read(context, room);
+        }
+        let count = bytes.len().min(room.remaining());
+        room.put_slice(bytes.get(..count).unwrap_or_default());
+        self.inbox.consume(count);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Replayed {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.writer).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.writer).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.writer).poll_shutdown(context)
+    }
+}
+
+/// Reads and drops what still comes, so that closing the socket does not destroy what was written last.
+pub(crate) async fn discard(reader: &mut ReadHalf) {
+    let mut scratch = [0; 4096];
+    let _ = poll_fn(|context| {
+        loop {
+            let mut room = ReadBuf::new(&mut scratch);
+            match ready!(Pin::new(&mut *reader).poll_read(context, &mut room)) {
+                Ok(()) if !room.filled().is_empty() => {}
+                end => return Poll::Ready(end),
+            }
+        }
+    })
+    .await;
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn bytes_come_out_in_order_whatever_is_consumed_between() {
+        let (mut ours, theirs) = tokio::io::duplex(1 << 20);
+        let mut reader: ReadHalf = Box::new(theirs);
+        let sent: Vec<u8> = (0..300_000_u32).map(|i| i as u8).collect();
+        ours.write_all(&sent).await.unwrap();
+        drop(ours);
+        let mut inbox = Inbox::default();
+        let mut got = Vec::new();
+        let mut step = 1;
+        while inbox.fill(&mut reader, step).await.unwrap() > 0 {
+            let count = inbox.bytes().len().min(step * 1000);
+            got.extend_from_slice(&inbox.bytes()[..count]);
+            inbox.consume(count);
+            step = step % 97 + 1;
+        }
+        got.extend_from_slice(inbox.bytes());
+        assert!(got == sent, "{} bytes of {}", got.len(), sent.len());
+    }
+
+    #[tokio::test]
+    async fn a_waiting_connection_holds_no_buffer() {
+        let (_ours, theirs) = tokio::io::duplex(64);
+        let mut reader: ReadHalf = Box::new(theirs);
+        let mut inbox = Inbox::default();
+        let mut waiting = Box::pin(inbox.fill(&mut reader, 1));
+        assert!(
+            std::future::Future::poll(
+                waiting.as_mut(),
+                &mut std::task::Context::from_waker(std::task::Waker::noop())
+            )
+            .is_pending()
+        );
+        drop(waiting);
+        assert_eq!(inbox.buffer.capacity(), 0);
+    }
+
+    #[tokio::test]
+    async fn an_announced_length_alone_buys_no_memory() {
+        let (mut ours, theirs) = tokio::io::duplex(64);
+        let mut reader: ReadHalf = Box::new(theirs);
+        ours.write_all(b"x").await.unwrap();
+        let mut inbox = Inbox::default();
+        inbox.fill(&mut reader, 1 << 30).await.unwrap();
+        assert!(inbox.buffer.len() <= BUFFER_LEN);
+    }
+}

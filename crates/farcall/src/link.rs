@@ -1,0 +1,216 @@
+//! The sending side of a connection: one state behind one short lock, and the loop that writes.
+//! Nothing is awaited under the lock. What is sent, and what replies mean, is told in `client` and `server`.
+
+use std::future::poll_fn;
+use std::io;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use farcall_wire::{Body, EncodeError, FrameWriter, Header};
+use tokio::io::AsyncWriteExt;
+
+use crate::transport::WriteHalf;
+
+/// Queued bytes above which a connection takes no more: writing to it waits, and a server stops reading from it.
+const QUEUED_MAX: usize = 1 << 20;
+/// A send buffer that grew larger is not kept.
+const KEPT_MAX: usize = 256 << 10;
+/// A peer that takes no byte for so long is given up.
+const STALL_MAX: Duration = Duration::from_secs(10);
+
+/// A connection's state: what is to be written, and `side`, which is what only one end knows.
+pub(crate) struct Link<S>(Mutex<Sending<S>>);
+
+pub(crate) struct Sending<S> {
+    frames: FrameWriter,
+    /// Bytes that the writer has not taken yet.
+    queue: Vec<u8>,
+    /// Bytes that the writer has taken and the kernel has not.
+    in_writer: usize,
+    /// Bytes that the kernel has accepted since the connection began.
+    accepted: u64,
+    closing: bool,
+    writer: Option<Waker>,
+    waiting_for_room: Vec<Waker>,
+    waiting_for_idle: Option<Waker>,
+    pub(crate) side: S,
+}
+
+impl<S> Link<S> {
+    pub(crate) fn new(frames: FrameWriter, side: S) -> Link<S> {
+        Link(Mutex::new(Sending {
+            frames,
+            queue: Vec::new(),
+            in_writer: 0,
+            accepted: 0,
+            closing: false,
+            writer: None,
+            waiting_for_room: Vec::new(),
+            waiting_for_idle: None,
+            side,
+        }))
+    }
+
+    /// A panic in a value's own encoding rolls back like an error of it, so the state is whole even then.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Sending<S>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until the connection takes more.
+    pub(crate) async fn room(&self) {
+        poll_fn(|context| {
+            let mut sending = self.lock();
+            if sending.has_room() {
+                return Poll::Ready(());
+            }
+            sending.waiting_for_room.push(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Waits until everything queued has been handed to the kernel and `is_idle` holds of the side.
+    pub(crate) async fn idle(&self, is_idle: impl Fn(&S) -> bool) {
+        poll_fn(|context| {
+            let mut sending = self.lock();
+            if sending.closing || (sending.queued() == 0 && is_idle(&sending.side)) {
+                return Poll::Ready(());
+            }
+            sending.waiting_for_idle = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Writes what is queued, until the connection closes and all is written, or the peer fails.
+    pub(crate) async fn write_loop(&self, mut writer: WriteHalf) -> io::Result<()> {
+        let mut batch = Vec::new();
+        let queue = |context: &mut Context<'_>, batch: &mut Vec<u8>| {
+            let polled = self.lock().poll_queue(context);
+            if polled.is_pending() {
+                // An idle connection holds no buffer.
+                *batch = Vec::new();
+            }
+            polled
+        };
+        while poll_fn(|context| queue(context, &mut batch)).await {
+            // Everyone who is runnable now appends first: this is what makes one write of many messages.
+            tokio::task::yield_now().await;
+            self.lock().take_batch(&mut batch);
+            let mut rest = batch.as_slice();
+            while !rest.is_empty() {
+                let write = tokio::time::timeout(STALL_MAX, writer.write(rest)).await;
+                let count = write.unwrap_or_else(|_| Err(stalled()))?;
+                if count == 0 {
+                    return Err(io::ErrorKind::WriteZero.into());
+                }
+                rest = rest.get(count..).unwrap_or_default();
+                wake_all(self.lock().accept(count));
+            }
+        }
+        writer.shutdown().await
+    }
+}
+
+fn stalled() -> io::Error {
+    let text = format!("the peer took no byte for {} s", STALL_MAX.as_secs());
+    io::Error::new(io::ErrorKind::TimedOut, text)
+}
+
+impl<S> Sending<S> {
+    /// Queues one message: `fill` sets the header's members, of which the others are empty.
+    ///
+    /// The waker is the writer's, to be woken when the lock is no longer held.
+    ///
+    /// # Errors
+    ///
+    /// When the body cannot be encoded. Nothing is queued then.
+    pub(crate) fn send(
+        &mut self,
+        body: Body<'_>,
+        fill: impl FnOnce(&mut Header),
+    ) -> Result<Option<Waker>, EncodeError> {
+        if self.closing {
+            return Ok(None);
+        }
+        fill(self.frames.header());
+        self.frames.write(body, &mut self.queue)?;
+        Ok(self.writer.take())
+    }
+
+    /// Where the bytes queued so far end, counted since the connection began.
+    pub(crate) fn end(&self) -> u64 {
+        self.accepted + self.queued() as u64
+    }
+
+    /// How many bytes the kernel has accepted since the connection began.
+    pub(crate) fn accepted(&self) -> u64 {
+        self.accepted
+    }
+
+    pub(crate) fn has_room(&self) -> bool {
+        self.queued() < QUEUED_MAX || self.closing
+    }
+
+    /// Takes no further messages; what is queued is still written, and then the writing loop ends.
+    #[must_use = "the wakers are to be woken when the lock is no longer held"]
+    pub(crate) fn close(&mut self) -> Vec<Waker> {
+        self.closing = true;
+        let mut wake = std::mem::take(&mut self.waiting_for_room);
+        wake.extend(self.writer.take());
+        wake.extend(self.waiting_for_idle.take());
+        wake
+    }
+
+    /// To be called when the side may have become idle.
+    #[must_use = "the waker is to be woken when the lock is no longer held"]
+    pub(crate) fn side_changed(&mut self) -> Option<Waker> {
+        self.waiting_for_idle.take()
+    }
+
+    fn queued(&self) -> usize {
+        self.queue.len() + self.in_writer
+    }
+
+    /// True when there is something to write, false when nothing more will come.
+    fn poll_queue(&mut self, context: &mut Context<'_>) -> Poll<bool> {
+        if !self.queue.is_empty() {
+            return Poll::Ready(true);
+        }
+        if self.closing {
+            return Poll::Ready(false);
+        }
+        self.queue = Vec::new();
+        self.writer = Some(context.waker().clone());
+        Poll::Pending
+    }
+
+    fn take_batch(&mut self, batch: &mut Vec<u8>) {
+        batch.clear();
+        if batch.capacity() > KEPT_MAX {
+            *batch = Vec::new();
+        }
+        std::mem::swap(&mut self.queue, batch);
+        self.in_writer = batch.len();
+    }
+
+    fn accept(&mut self, count: usize) -> Vec<Waker> {
+        self.in_writer -= count;
+        self.accepted += count as u64;
+        let mut wake = Vec::new();
+        if self.has_room() {
+            wake = std::mem::take(&mut self.waiting_for_room);
+        }
+        if self.queued() == 0 {
+            wake.extend(self.waiting_for_idle.take());
+        }
+        wake
+    }
+}
+
+pub(crate) fn wake_all(wakers: impl IntoIterator<Item = Waker>) {
+    for waker in wakers {
+        waker.wake();
+    }
+}

@@ -1,0 +1,521 @@
+//! The registry over HTTP, and its contract: TinyRPC's two headers, with additions that old peers ignore.
+//! Here is the registry itself; `remote` is how others see it, `registrar` how a server stays in it. Choosing among
+//! servers and the rule by which they leave a client's list live elsewhere (`balance`, `discover`).
+//!
+//! | request to `/_tinyrpc_/registry` | reply |
+//! |---|---|
+//! | `GET` | 200, empty body, the servers that are up in `X-Tinyrpc-Servers`, sorted, joined by `,` |
+//! | `GET`, longer than 8192 bytes | the header ends after the last address that fits, `X-Farcall-Truncated: 300 of 1000` says so, and the body (`text/plain`) has the whole list, one address a line |
+//! | `GET` with `Accept: application/json` | the body is `[{"address":"tcp@h:1","state":"up","weight":1,"zone":"","age_s":3}]`, with draining servers too |
+//! | `POST` with `X-Tinyrpc-Server: tcp@h:1` | 200: the server is alive for one more TTL, which `X-Farcall-Ttl-Ms` tells (0: for ever) |
+//! | the same with `X-Farcall-State`, `-Weight`, `-Zone` | the entry says so |
+//! | `DELETE` with `X-Tinyrpc-Server` | 200: the server is gone |
+//! | a wrong or missing `X-Tinyrpc-Server` | 400 and a line that says why |
+//!
+//! geerpc's names (`/_geerpc_/registry`, `X-Geerpc-Servers`, `X-Geerpc-Server`) mean the same.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use hyper::header::{ACCEPT, HeaderMap, HeaderName, HeaderValue};
+use hyper::{Method, StatusCode};
+use serde::{Deserialize, Serialize};
+
+use crate::address::Address;
+use crate::discover::{Endpoint, State};
+use crate::http::{self, Reply, Request, Surface};
+
+mod listen;
+mod registrar;
+mod remote;
+mod table;
+
+pub use listen::RegistryServer;
+pub use registrar::{Advertise, Registrar, Registration};
+pub use remote::HttpRegistry;
+use table::Table;
+
+const PATHS: &[&str] = &["/_tinyrpc_/registry", "/_geerpc_/registry"];
+const SERVERS: [&str; 2] = ["x-tinyrpc-servers", "x-geerpc-servers"];
+const SERVER: [&str; 2] = ["x-tinyrpc-server", "x-geerpc-server"];
+const TTL_MS: &str = "x-farcall-ttl-ms";
+const STATE: &str = "x-farcall-state";
+const WEIGHT: &str = "x-farcall-weight";
+const ZONE: &str = "x-farcall-zone";
+const TRUNCATED: &str = "x-farcall-truncated";
+
+/// Common servers and clients refuse longer headers.
+const LIST_LEN_MAX: usize = 8192;
+/// Longer than any host name or socket path.
+const ADDRESS_LEN_MAX: usize = 512;
+const ZONE_LEN_MAX: usize = 128;
+
+/// A list of servers that keep saying that they are alive. Clones share the list.
+///
+/// It stands on a port of its own ([`Registry::serve`]) or beside a server's methods. Whoever reaches that port may
+/// write: it is as trustworthy as its network. It lives in one process on purpose; clients and servers survive its
+/// loss, and fill it again by themselves.
+///
+/// ```
+/// # async fn run() -> std::io::Result<()> {
+/// use farcall::Registry;
+/// let registry = Registry::new();
+/// let server = registry.serve("127.0.0.1:0").await?;
+/// println!("listening on {}", server.url());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Registry(Arc<Mutex<Table>>);
+
+/// What a [`Registry`] is to be.
+#[derive(Clone, Debug)]
+pub struct RegistryBuilder {
+    ttl: Duration,
+    entries_max: usize,
+}
+
+impl RegistryBuilder {
+    /// How long a server stays in the list after its last heartbeat; zero is for ever. Five minutes unless set.
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = ttl;
+        self
+    }
+
+    /// How many servers the list holds at most; 10,000 unless set. Newcomers to a full list get 503.
+    pub fn entries_max(mut self, entries_max: usize) -> Self {
+        self.entries_max = entries_max;
+        self
+    }
+
+    /// The registry, empty.
+    pub fn build(self) -> Registry {
+        Registry(Arc::new(Mutex::new(Table::new(self.ttl, self.entries_max))))
+    }
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Registry::new()
+    }
+}
+
+/// An entry of the list as it stands in JSON.
+#[derive(Serialize, Deserialize)]
+struct Record<S> {
+    address: S,
+    #[serde(default)]
+    state: S,
+    #[serde(default = "Record::<S>::usual_weight")]
+    weight: u32,
+    #[serde(default)]
+    zone: S,
+    #[serde(default)]
+    age_s: u64,
+}
+
+impl<S> Record<S> {
+    fn usual_weight() -> u32 {
+        1
+    }
+}
+
+impl Registry {
+    /// An empty registry with the usual bounds.
+    pub fn new() -> Registry {
+        Registry::builder().build()
+    }
+
+    /// A registry with bounds of its own.
+    pub fn builder() -> RegistryBuilder {
+        RegistryBuilder {
+            ttl: Duration::from_secs(5 * 60),
+            entries_max: 10_000,
+        }
+    }
+
+    /// The servers that are alive, sorted by address.
+    pub fn endpoints(&self) -> Vec<Endpoint> {
+        let mut table = self.table();
+        let alive = table.alive(clock());
+        alive.map(|(_, endpoint, _)| endpoint.clone()).collect()
+    }
+
+    /// Answers at the registry's paths.
+    pub(crate) fn mount(&self, surface: Surface) -> Surface {
+        let registry = self.clone();
+        surface.at(PATHS, move |request| {
+            let reply = registry.answer(&request, clock());
+            async move { reply }
+        })
+    }
+
+    fn answer(&self, request: &Request, now: Instant) -> Reply {
+        let headers = request.headers();
+        match *request.method() {
+            Method::GET | Method::HEAD if wants_json(headers) => self.list_as_json(now),
+            Method::GET | Method::HEAD => self.list(now),
+            Method::POST => match endpoint_of(headers) {
+                Ok(endpoint) => self.beat(endpoint, now),
+                Err(why) => bad_request(&why),
+            },
+            Method::DELETE => match address_of(headers) {
+                Ok(address) => {
+                    self.table().remove(&address.to_string());
+                    Reply::default()
+                }
+                Err(why) => bad_request(&why),
+            },
+            _ => http::method_not_allowed("GET, HEAD, POST, DELETE"),
+        }
+    }
+
+    fn list(&self, now: Instant) -> Reply {
+        let mut table = self.table();
+        // Old clients know no states: they get those that take calls.
+        let up = table.alive(now).filter(|(_, e, _)| e.state == State::Up);
+        let addresses: Vec<&str> = up.map(|(address, _, _)| address).collect();
+        let fitting = how_many_fit(&addresses, LIST_LEN_MAX);
+        let (listed, rest) = addresses.split_at(fitting);
+
+        let mut reply = match rest {
+            [] => Reply::default(),
+            _ => http::text(StatusCode::OK, addresses.join("\n") + "\n"),
+        };
+        if !rest.is_empty() {
+            let says = format!("{fitting} of {}", addresses.len());
+            put(&mut reply, TRUNCATED, &says);
+        }
+        let listed = listed.join(",");
+        for name in SERVERS {
+            put(&mut reply, name, &listed);
+        }
+        reply
+    }
+
+    fn list_as_json(&self, now: Instant) -> Reply {
+        let mut table = self.table();
+        let alive = table.alive(now);
+        let records: Vec<_> = alive
+            .map(|(address, endpoint, age)| Record {
+                address,
+                state: endpoint.state.as_str(),
+                weight: endpoint.weight,
+                zone: &endpoint.zone,
+                age_s: age.as_secs(),
+            })
+            .collect();
+        http::json(&records)
+    }
+
+    fn beat(&self, endpoint: Endpoint, now: Instant) -> Reply {
+        let mut table = self.table();
+        if table.beat(endpoint, now).is_err() {
+            let says = "503 the registry is full; raise its entries_max\n";
+            return http::text(StatusCode::SERVICE_UNAVAILABLE, says);
+        }
+        let mut reply = Reply::default();
+        put(&mut reply, TTL_MS, &table.ttl().as_millis().to_string());
+        reply
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        // A table is whole after every statement, also after one that panicked.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The one clock, which tests can move.
+fn clock() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+fn wants_json(headers: &HeaderMap) -> bool {
+    let mut accepts = headers.get_all(ACCEPT).iter();
+    accepts.any(|value| value.to_str().is_ok_and(|v| v.contains("application/json")))
+}
+
+/// The server that a heartbeat speaks for.
+fn endpoint_of(headers: &HeaderMap) -> Result<Endpoint, String> {
+    let mut endpoint = Endpoint::new(address_of(headers)?);
+    if let Some(state) = only(headers, &[STATE])? {
+        endpoint.state = match state {
+            "up" => State::Up,
+            "draining" => State::Draining,
+            _ => return Err(format!("{STATE} is not one of up, draining")),
+        };
+    }
+    if let Some(weight) = only(headers, &[WEIGHT])? {
+        let wrong = |_| format!("{WEIGHT} is no number from 0 to 4294967295");
+        endpoint.weight = weight.parse().map_err(wrong)?;
+    }
+    if let Some(zone) = only(headers, &[ZONE])? {
+        if zone.len() > ZONE_LEN_MAX || zone.chars().any(char::is_control) {
+            return Err(format!(
+                "{ZONE} is longer than {ZONE_LEN_MAX} bytes or has a control character"
+            ));
+        }
+        zone.clone_into(&mut endpoint.zone);
+    }
+    Ok(endpoint)
+}
+
+fn address_of(headers: &HeaderMap) -> Result<Address, String> {
+    let Some(address) = only(headers, &SERVER)? else {
+        return Err(
+            "the header X-Tinyrpc-Server is missing; a right one is tcp@127.0.0.1:9999".into(),
+        );
+    };
+    if address.len() > ADDRESS_LEN_MAX {
+        return Err(format!(
+            "the address is longer than {ADDRESS_LEN_MAX} bytes"
+        ));
+    }
+    address.parse().map_err(|error| format!("{error}"))
+}
+
+/// The value of these headers, which must agree when there are several.
+fn only<'a>(headers: &'a HeaderMap, names: &[&'static str]) -> Result<Option<&'a str>, String> {
+    let mut values = names.iter().flat_map(|name| headers.get_all(*name));
+    let Some(first) = values.next() else {
+        return Ok(None);
+    };
+    if values.any(|other| other != first) {
+        return Err(format!("{} came twice", names.join(" or ")));
+    }
+    let value = first.to_str();
+    value
+        .map(Some)
+        .map_err(|_| format!("{} is not ASCII text", names.join(" or ")))
+}
+
+/// How many addresses, joined by commas, fit in this many bytes.
+fn how_many_fit(addresses: &[&str], len_max: usize) -> usize {
+    let ends = addresses.iter().scan(0, |len, address| {
+        let end = *len + address.len();
+        *len = end + 1;
+        Some(end)
+    });
+    ends.take_while(|end| *end <= len_max).count()
+}
+
+fn bad_request(why: &str) -> Reply {
+    http::text(StatusCode::BAD_REQUEST, format!("400 {why}\n"))
+}
+
+fn put(reply: &mut Reply, name: &'static str, value: &str) {
+    let value = HeaderValue::from_str(value).expect("only checked addresses and numbers get here");
+    let headers = reply.headers_mut();
+    headers.insert(HeaderName::from_static(name), value);
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http_body_util::BodyExt;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const GIVEN: &str = "X-Tinyrpc-Server";
+
+    fn request(method: &str, headers: &[(&str, &str)]) -> Request {
+        let mut request = hyper::Request::builder().method(method).uri(PATHS[0]);
+        for (name, value) in headers {
+            request = request.header(*name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        }
+        request.body(Bytes::new()).unwrap()
+    }
+
+    fn ask(
+        registry: &Registry,
+        method: &str,
+        headers: &[(&str, &str)],
+    ) -> (u16, HeaderMap, String) {
+        let reply = registry.answer(&request(method, headers), clock());
+        let (head, body) = reply.into_parts();
+        let body = whole(body);
+        (head.status.as_u16(), head.headers, body)
+    }
+
+    /// A whole body is there at its first poll.
+    fn whole(body: http_body_util::Full<Bytes>) -> String {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        let body = runtime.block_on(body.collect()).unwrap().to_bytes();
+        String::from_utf8(body.to_vec()).unwrap()
+    }
+
+    fn listed(registry: &Registry) -> String {
+        let (status, headers, body) = ask(registry, "GET", &[]);
+        assert_eq!((status, &*body), (200, ""));
+        for name in ["X-Tinyrpc-Servers", "X-Geerpc-Servers"] {
+            assert_eq!(headers[name], headers["x-tinyrpc-servers"]);
+        }
+        headers["x-tinyrpc-servers"].to_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn servers_come_back_sorted_in_one_header() {
+        let registry = Registry::new();
+        assert_eq!(listed(&registry), "");
+        for address in ["tcp@b:2", "unix@/run/a@b.sock", "tcp@a:1", "http@[::]:80"] {
+            assert_eq!(ask(&registry, "POST", &[(GIVEN, address)]).0, 200);
+        }
+        assert_eq!(
+            listed(&registry),
+            "http@[::]:80,tcp@a:1,tcp@b:2,unix@/run/a@b.sock"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_stops_beating_leaves_the_list() {
+        let registry = Registry::builder().ttl(Duration::from_secs(30)).build();
+        registry.answer(&request("POST", &[(GIVEN, "tcp@a:1")]), clock());
+        tokio::time::advance(Duration::from_secs(29)).await;
+        assert_eq!(registry.endpoints().len(), 1);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(registry.endpoints(), []);
+    }
+
+    #[test]
+    fn the_older_names_mean_the_same() {
+        let registry = Registry::new();
+        assert_eq!(
+            ask(&registry, "POST", &[("X-Geerpc-Server", "tcp@a:1")]).0,
+            200
+        );
+        let both = [("X-Geerpc-Server", "tcp@b:1"), (GIVEN, "tcp@b:1")];
+        assert_eq!(ask(&registry, "POST", &both).0, 200);
+        assert_eq!(listed(&registry), "tcp@a:1,tcp@b:1");
+    }
+
+    #[test]
+    fn a_heartbeat_without_a_right_address_is_refused_with_the_reason_and_stores_nothing() {
+        let registry = Registry::new();
+        let long = format!("unix@/{}", "x".repeat(ADDRESS_LEN_MAX));
+        for (headers, says) in [
+            (vec![], "X-Tinyrpc-Server is missing"),
+            (vec![(GIVEN, "")], "it is empty"),
+            (vec![(GIVEN, "tcp@a:1,tcp@b:2")], "comma"),
+            (vec![(GIVEN, "tcp@a\t:1")], "control"),
+            (vec![(GIVEN, "tcp@é:1")], "ASCII"),
+            (vec![(GIVEN, "ftp@a:1")], "\"ftp\""),
+            (vec![(GIVEN, "tcp@a")], "port is missing"),
+            (vec![(GIVEN, &*long)], "longer than 512"),
+            (vec![(GIVEN, "tcp@a:1"), (GIVEN, "tcp@b:1")], "twice"),
+            (
+                vec![(GIVEN, "tcp@a:1"), ("x-geerpc-server", "tcp@b:1")],
+                "twice",
+            ),
+            (vec![(GIVEN, "tcp@a:1"), (WEIGHT, "-1")], "x-farcall-weight"),
+            (vec![(GIVEN, "tcp@a:1"), (STATE, "dead")], "x-farcall-state"),
+            (vec![(GIVEN, "tcp@a:1"), (ZONE, &*long)], "x-farcall-zone"),
+        ] {
+            let (status, _, body) = ask(&registry, "POST", &headers);
+            assert_eq!(status, 400, "{headers:?}");
+            assert!(
+                body.contains(says) && body.ends_with('\n'),
+                "{headers:?}: {body}"
+            );
+            assert_eq!(listed(&registry), "", "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_leaves_is_gone_at_once() {
+        let registry = Registry::new();
+        ask(&registry, "POST", &[(GIVEN, "tcp@a:1")]);
+        assert_eq!(ask(&registry, "DELETE", &[]).0, 400);
+        assert_eq!(listed(&registry), "tcp@a:1");
+        assert_eq!(ask(&registry, "DELETE", &[(GIVEN, "tcp@a:1")]).0, 200);
+        assert_eq!(listed(&registry), "");
+        assert_eq!(ask(&registry, "DELETE", &[(GIVEN, "tcp@a:1")]).0, 200);
+    }
+
+    #[test]
+    fn other_methods_get_405() {
+        let (status, headers, _) = ask(&Registry::new(), "PUT", &[(GIVEN, "tcp@a:1")]);
+        assert_eq!(
+            (status, &headers["allow"]),
+            (405, &HeaderValue::from_static("GET, HEAD, POST, DELETE"))
+        );
+    }
+
+    #[test]
+    fn json_tells_more_and_shows_draining_servers_which_the_header_hides() {
+        let registry = Registry::builder().ttl(Duration::from_secs(30)).build();
+        let draining = [
+            (GIVEN, "tcp@a:1"),
+            (STATE, "draining"),
+            (WEIGHT, "3"),
+            (ZONE, "eu-1"),
+        ];
+        let (_, headers, _) = ask(&registry, "POST", &draining);
+        assert_eq!(headers[TTL_MS], "30000");
+        ask(&registry, "POST", &[(GIVEN, "tcp@b:1")]);
+        assert_eq!(listed(&registry), "tcp@b:1");
+        let accept = [("Accept", "text/html, application/json;q=0.9")];
+        let (status, headers, body) = ask(&registry, "GET", &accept);
+        assert_eq!(
+            (status, &headers["content-type"]),
+            (200, &HeaderValue::from_static("application/json"))
+        );
+        let expected = concat!(
+            r#"[{"address":"tcp@a:1","state":"draining","weight":3,"zone":"eu-1","age_s":0},"#,
+            r#"{"address":"tcp@b:1","state":"up","weight":1,"zone":"","age_s":0}]"#,
+            "\n"
+        );
+        assert_eq!(body, expected);
+    }
+
+    #[test]
+    fn a_full_registry_refuses_newcomers_only() {
+        let registry = Registry::builder().entries_max(1).build();
+        assert_eq!(ask(&registry, "POST", &[(GIVEN, "tcp@a:1")]).0, 200);
+        let (status, _, body) = ask(&registry, "POST", &[(GIVEN, "tcp@b:1")]);
+        assert!(status == 503 && body.contains("full"), "{body}");
+        assert_eq!(ask(&registry, "POST", &[(GIVEN, "tcp@a:1")]).0, 200);
+    }
+
+    #[test]
+    fn a_list_too_long_for_a_header_is_cut_there_and_whole_in_the_body() {
+        let registry = Registry::new();
+        let addresses: Vec<String> = (1000..2000).map(|p| format!("tcp@10.0.0.1:{p}")).collect();
+        for address in &addresses {
+            ask(&registry, "POST", &[(GIVEN, address)]);
+        }
+        let (status, headers, body) = ask(&registry, "GET", &[]);
+        assert_eq!(status, 200);
+        // 17 bytes and a comma each.
+        assert_eq!(headers[TRUNCATED], "455 of 1000");
+        assert_eq!(
+            headers["x-tinyrpc-servers"].to_str().unwrap(),
+            addresses[..455].join(",")
+        );
+        assert!(body.lines().eq(&addresses));
+    }
+
+    #[test]
+    fn a_list_that_just_fits_is_not_cut() {
+        assert_eq!(how_many_fit(&["ab", "cd"], 5), 2);
+        assert_eq!(how_many_fit(&["ab", "cd"], 4), 1);
+        assert_eq!(how_many_fit(&["ab", "cd"], 1), 0);
+        assert_eq!(how_many_fit(&[], 0), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn no_header_value_can_smuggle_a_second_entry(value in prop::collection::vec(any::<u8>(), 0..80)) {
+            let registry = Registry::new();
+            let Ok(value) = HeaderValue::from_bytes(&value) else { return Ok(()) };
+            let request = hyper::Request::post("/").header(GIVEN, value).body(Bytes::new()).unwrap();
+            let status = registry.answer(&request, clock()).status();
+            let endpoints = registry.endpoints();
+            prop_assert_eq!(endpoints.len(), usize::from(status == StatusCode::OK));
+            let listed = listed(&registry);
+            prop_assert_eq!(listed, endpoints.first().map_or(String::new(), |e| e.address.to_string()));
+        }
+    }
+}

@@ -1,0 +1,441 @@
+//! Servers: listeners, their connections, and how they end. What a connection says is in `connection`.
+
+mod connection;
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use farcall_wire::{Limits, Message};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use crate::http::{self, Surface};
+use crate::router::{RegisterError, Router, ServiceSnapshot};
+use crate::transport::{Listener, Stream};
+use crate::{Address, AddressError, Context, Method, Registry, Result, Service, dashboard};
+
+/// Connections of one server. Beyond them a new one is closed at once.
+const CONNECTIONS_MAX: usize = 10_000;
+
+pub(crate) struct Config {
+    pub(crate) limits: Limits,
+    pub(crate) handshake_timeout: Duration,
+    pub(crate) handle_timeout: Option<Duration>,
+    pub(crate) in_flight_max: usize,
+}
+
+/// What all connections of a server share.
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) router: Router,
+    /// True from the beginning of the shutdown on.
+    pub(crate) draining: watch::Sender<bool>,
+    surface: Arc<Surface>,
+}
+
+/// Sets a [`Server`] up.
+///
+/// Mistakes (a service registered twice, an address that is none) are kept, and reported by
+/// [`ServerBuilder::start`].
+#[must_use = "a server runs once it is started"]
+pub struct ServerBuilder {
+    router: Router,
+    config: Config,
+    addresses: Vec<Address>,
+    registry: Option<Registry>,
+    mistake: Option<StartError>,
+}
+
+/// Why a server could not start.
+#[non_exhaustive]
+#[derive(Debug)]
+pub enum StartError {
+    /// A service could not be registered.
+    Register(RegisterError),
+    /// An address cannot be used.
+    Address(AddressError),
+    /// A socket could not be bound.
+    Bind {
+        /// Where.
+        address: Address,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Register(error) => error.fmt(f),
+            StartError::Address(error) => error.fmt(f),
+            StartError::Bind { address, .. } => write!(f, "cannot listen on {address}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            StartError::Bind { source, .. } => Some(source),
+            StartError::Register(_) | StartError::Address(_) => None,
+        }
+    }
+}
+
+/// Services on listening sockets.
+///
+/// ```
+/// use farcall::{Client, Method, Server, Service};
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let server = Server::builder()
+///     .method("Echo.Say", |text: String| async move { Ok(text) })
+///     .bind("tcp@127.0.0.1:0")
+///     .start()
+///     .await?;
+/// let client = Client::connect(&server.address().to_string()).await?;
+/// let reply: String = client.call("Echo.Say", &"hello".to_string()).await?;
+/// assert_eq!(reply, "hello");
+/// server.shutdown(std::time::Duration::from_secs(1)).await;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Dropping a server ends it at once; [`Server::shutdown`] lets running calls finish.
+pub struct Server {
+    shared: Arc<Shared>,
+    addresses: Vec<Address>,
+    accepting: Vec<JoinHandle<()>>,
+    /// Closed when the last connection has ended: each holds a sender.
+    connections: mpsc::Receiver<()>,
+    connection: mpsc::Sender<()>,
+    /// Ends the connections that are left, by being dropped.
+    _end: watch::Sender<()>,
+    ended: watch::Receiver<()>,
+}
+
+impl Server {
+    /// A server without services, sockets and timeouts, and with default limits.
+    pub fn builder() -> ServerBuilder {
+        ServerBuilder {
+            router: Router::default(),
+            config: Config {
+                limits: Limits::default(),
+                handshake_timeout: Duration::from_secs(10),
+                handle_timeout: None,
+                in_flight_max: 256,
+            },
+            addresses: Vec::new(),
+            registry: None,
+            mistake: None,
+        }
+    }
+
+    /// Where the first listener can be reached, with the port that the system chose.
+    ///
+    /// # Panics
+    ///
+    /// When the server was bound to no address, and serves only what is handed to [`Server::serve_stream`].
+    pub fn address(&self) -> &Address {
+        self.addresses
+            .first()
+            .expect("the server is bound to an address")
+    }
+
+    /// Where each listener can be reached, in the order they were bound.
+    pub fn addresses(&self) -> &[Address] {
+        &self.addresses
+    }
+
+    /// The services with their methods and counts, sorted by name.
+    pub fn services(&self) -> Vec<ServiceSnapshot> {
+        self.shared.router.snapshot()
+    }
+
+    /// Serves one stream that was not accepted by a listener of this server: a pipe in memory, a socket that was
+    /// handed down. `peer` names the other end in logs and contexts.
+    pub fn serve_stream(
+        &self,
+        io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        peer: &str,
+    ) {
+        let stream = Stream::other(io, peer);
+        serve(
+            &self.shared,
+            stream,
+            self.connection.clone(),
+            self.ended.clone(),
+        );
+    }
+
+    /// Stops accepting, tells clients to go elsewhere, lets running calls finish for at most `grace`, and ends the
+    /// rest.
+    ///
+    /// True when every call had finished in time.
+    pub async fn shutdown(mut self, grace: Duration) -> bool {
+        self.shared.draining.send_replace(true);
+        for task in self.accepting.drain(..) {
+            task.abort();
+            // The socket is closed when the task is gone.
+            let _ = task.await;
+        }
+        drop(std::mem::replace(&mut self.connection, mpsc::channel(1).0));
+        tokio::time::timeout(grace, self.connections.recv())
+            .await
+            .is_ok()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        for task in &self.accepting {
+            task.abort();
+        }
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("addresses", &self.addresses)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A function that can serve a method: `|args| async { Ok(reply) }` or `|context, args| async { Ok(reply) }`.
+///
+/// It is implemented for such closures alone; `Takes` only tells the two apart.
+pub trait Handle<Takes, A, R>: Send + Sync + 'static {
+    /// What the function returns.
+    type Running: Future<Output = Result<R>> + Send + 'static;
+
+    /// Runs the function.
+    fn handle(&self, context: Context, args: A) -> Self::Running;
+}
+
+impl<A, R, F, Fut> Handle<(A,), A, R> for F
+where
+    F: Fn(A) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<R>> + Send + 'static,
+{
+    type Running = Fut;
+
+    fn handle(&self, _: Context, args: A) -> Fut {
+        self(args)
+    }
+}
+
+impl<A, R, F, Fut> Handle<(Context, A), A, R> for F
+where
+    F: Fn(Context, A) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<R>> + Send + 'static,
+{
+    type Running = Fut;
+
+    fn handle(&self, context: Context, args: A) -> Fut {
+        self(context, args)
+    }
+}
+
+impl ServerBuilder {
+    /// Adds a service, as `into_service` of a service trait makes it.
+    pub fn register(mut self, service: Service) -> ServerBuilder {
+        if let Err(error) = self.router.register(service) {
+            self.keep(StartError::Register(error));
+        }
+        self
+    }
+
+    /// Adds a closure under a full name, `Service.Method`. It takes the argument, or the context and the argument.
+    pub fn method<Takes, A, R, F>(mut self, name: &str, handler: F) -> ServerBuilder
+    where
+        A: Message,
+        R: Message,
+        F: Handle<Takes, A, R>,
+    {
+        let registered = match name.rsplit_once('.') {
+            Some((service, method)) => {
+                let method =
+                    Method::new(method, move |context, args| handler.handle(context, args));
+                self.router.register_method(service, method)
+            }
+            None => Err(RegisterError::BadName(name.to_owned())),
+        };
+        if let Err(error) = registered {
+            self.keep(StartError::Register(error));
+        }
+        self
+    }
+
+    /// Listens on an address, too: `tcp@127.0.0.1:0`, `unix@/run/arith.sock`. Every listener serves every protocol.
+    pub fn bind(mut self, address: &str) -> ServerBuilder {
+        match address.parse() {
+            Ok(address) => self.addresses.push(address),
+            Err(error) => self.keep(StartError::Address(error)),
+        }
+        self
+    }
+
+    /// Stops a handler after this time with an error reply. A client can only ask for less. Default: no limit.
+    pub fn handle_timeout(mut self, limit: Duration) -> ServerBuilder {
+        self.config.handle_timeout = Some(limit);
+        self
+    }
+
+    /// Closes a connection whose opening is not whole after this time. Default 10 s.
+    pub fn handshake_timeout(mut self, limit: Duration) -> ServerBuilder {
+        self.config.handshake_timeout = limit;
+        self
+    }
+
+    /// Bounds what one peer can make the server hold.
+    pub fn limits(mut self, limits: Limits) -> ServerBuilder {
+        self.config.limits = limits;
+        self
+    }
+
+    /// Requests of one connection that run at a time, at least 1. Beyond them it is not read from. Default 256.
+    pub fn in_flight_max(mut self, count: usize) -> ServerBuilder {
+        self.config.in_flight_max = count.max(1);
+        self
+    }
+
+    /// Serves a registry on the same ports.
+    pub fn registry(mut self, registry: Registry) -> ServerBuilder {
+        self.registry = Some(registry);
+        self
+    }
+
+    /// Binds the sockets and begins to serve.
+    ///
+    /// # Errors
+    ///
+    /// The first mistake made above, or a socket that cannot be bound; then none is.
+    pub async fn start(self) -> Result<Server, StartError> {
+        let ServerBuilder {
+            router,
+            config,
+            addresses,
+            registry,
+            mistake,
+        } = self;
+        if let Some(mistake) = mistake {
+            return Err(mistake);
+        }
+        let mut listeners = Vec::new();
+        for address in addresses {
+            let bound = Listener::bind(&address).await.and_then(|listener| {
+                let reached = listener.address()?;
+                Ok((listener, reached))
+            });
+            listeners.push(bound.map_err(|source| StartError::Bind { address, source })?);
+        }
+        let (listeners, addresses): (Vec<_>, Vec<_>) = listeners.into_iter().unzip();
+        let draining = watch::Sender::new(false);
+        let shared = Arc::new_cyclic(|shared: &std::sync::Weak<Shared>| {
+            let is_draining = draining.subscribe();
+            let mut surface = Surface::new(move || !*is_draining.borrow());
+            let services = shared.clone();
+            surface = dashboard::mount(surface, move || {
+                services
+                    .upgrade()
+                    .map(|shared| shared.router.snapshot())
+                    .unwrap_or_default()
+            });
+            if let Some(registry) = &registry {
+                surface = registry.mount(surface);
+            }
+            Shared {
+                config,
+                router,
+                draining,
+                surface: Arc::new(surface),
+            }
+        });
+        let (connection, connections) = mpsc::channel(1);
+        let (end, ended) = watch::channel(());
+        let accepting = listeners.into_iter().map(|listener| {
+            tokio::spawn(accept_loop(
+                Arc::clone(&shared),
+                listener,
+                connection.clone(),
+                ended.clone(),
+            ))
+        });
+        Ok(Server {
+            accepting: accepting.collect(),
+            shared,
+            addresses,
+            connections,
+            connection,
+            _end: end,
+            ended,
+        })
+    }
+
+    /// The first mistake is the one to report.
+    fn keep(&mut self, mistake: StartError) {
+        self.mistake.get_or_insert(mistake);
+    }
+}
+
+/// Accepts until it is aborted. No error ends it: a listener that stopped would look healthy and be deaf.
+async fn accept_loop(
+    shared: Arc<Shared>,
+    listener: Listener,
+    connection: mpsc::Sender<()>,
+    ended: watch::Receiver<()>,
+) {
+    const PAUSE_MIN: Duration = Duration::from_millis(5);
+    const PAUSE_MAX: Duration = Duration::from_secs(1);
+    let mut pause = PAUSE_MIN;
+    loop {
+        match listener.accept().await {
+            Ok(stream) => {
+                pause = PAUSE_MIN;
+                // The server itself and each accept loop hold one sender.
+                if connection.strong_count() > CONNECTIONS_MAX {
+                    tracing::warn!(peer = %stream.peer, "connection closed: there are {CONNECTIONS_MAX} already");
+                    continue;
+                }
+                serve(&shared, stream, connection.clone(), ended.clone());
+            }
+            Err(error) => {
+                // Descriptors used up, a peer gone before it was accepted: both pass.
+                tracing::warn!(%error, "a connection could not be accepted; trying again in {pause:?}");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(PAUSE_MAX);
+            }
+        }
+    }
+}
+
+/// Serves a stream on a task of its own, which ends with the server at the latest.
+fn serve(
+    shared: &Arc<Shared>,
+    stream: Stream,
+    alive: mpsc::Sender<()>,
+    mut ended: watch::Receiver<()>,
+) {
+    let shared = Arc::clone(shared);
+    tokio::spawn(async move {
+        tokio::select! {
+            () = connection::serve(shared, stream) => {}
+            _ = ended.changed() => {}
+        }
+        drop(alive);
+    });
+}
+
+async fn serve_http(shared: &Shared, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+    let mut draining = shared.draining.subscribe();
+    let shutdown = async move {
+        // An error means that the server is gone.
+        let _ = draining.wait_for(|draining| *draining).await;
+    };
+    http::serve(stream, Arc::clone(&shared.surface), shutdown).await;
+}

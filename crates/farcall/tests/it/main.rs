@@ -1,0 +1,6 @@
+//! Tests over real sockets, one module a topic. Everything listens on loopback, at a port that the system chose.
+
+mod calls;
+mod discover;
+mod registry;
+mod script;
