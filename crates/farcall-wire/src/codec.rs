@@ -101,7 +101,12 @@ impl Body<'_> {
         }
     }
 
-    pub(crate) fn to_json(self, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+    /// Appends the value as JSON. On error `out` may hold a part of it.
+    ///
+    /// # Errors
+    ///
+    /// When the value has no JSON form.
+    pub fn to_json(self, out: &mut Vec<u8>) -> Result<(), EncodeError> {
         match self {
             Body::Typed(value) => guarded(|| value.to_json(out)),
             Body::Dynamic(dynamic) => serde_json::to_writer(out, &dynamic.json)

@@ -10,6 +10,8 @@ mod link;
 
 mod context;
 mod router;
+mod run;
+mod schema;
 
 mod channel;
 mod client;

@@ -162,6 +162,8 @@ impl Method {
             doc: self.doc.clone(),
             args: self.args.to_string(),
             reply: self.reply.to_string(),
+            args_schema: self.args.clone(),
+            reply_schema: self.reply.clone(),
             idempotent: self.idempotent,
             calls: count(&self.counters.calls),
             errors: count(&self.counters.errors),
@@ -251,13 +253,24 @@ struct Entry {
     methods: BTreeMap<String, Arc<Method>>,
 }
 
-/// Why a request meets no method. The text depends on who asks.
+/// Why a request meets no method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Missing {
     Service,
     Method,
     /// No dot.
     IllFormed,
+}
+
+impl Missing {
+    /// What Go's net/rpc says.
+    pub(crate) fn go_text(self, name: &str) -> String {
+        match self {
+            Missing::Service => format!("rpc: can't find service {name}"),
+            Missing::Method => format!("rpc: can't find method {name}"),
+            Missing::IllFormed => format!("rpc: service/method request ill-formed: {name}"),
+        }
+    }
 }
 
 impl Router {
@@ -367,6 +380,12 @@ pub struct MethodSnapshot {
     pub args: String,
     /// The reply's type.
     pub reply: String,
+    /// The argument's type as data.
+    #[serde(skip)]
+    pub args_schema: Schema,
+    /// The reply's type as data.
+    #[serde(skip)]
+    pub reply_schema: Schema,
     /// Calling it again does no harm.
     pub idempotent: bool,
     /// Calls that ended, well or not.

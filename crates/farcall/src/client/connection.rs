@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use farcall_wire::{
     Body, BodyKind, Calls, Code, Features, FrameReader, FrameWriter, Framing, GO_RPC_PATH, Hello,
-    Kind, Limits, Load, Side, Step, TINYRPC_PATH, Violation, connect_request, go_duration,
+    Kind, Limits, Side, Step, TINYRPC_PATH, Violation, connect_request, go_duration,
     read_connected,
 };
 use tokio::io::AsyncWriteExt;
@@ -41,15 +41,13 @@ struct Waiting {
     calls: Calls<Outcome>,
     state: State,
     is_timing: bool,
-    /// What the server last said of its load.
-    load: Load,
 }
 
 enum State {
     Open,
     /// The server is going away: what runs finishes, nothing new begins.
     Draining,
-    Lost(Error),
+    Lost,
 }
 
 /// Why a call could not begin on a connection.
@@ -101,7 +99,6 @@ impl Connection {
                     calls: Calls::new(first_seq),
                     state: State::Open,
                     is_timing: false,
-                    load: Load::default(),
                 },
             ),
             body_kind: frames.body_kind(),
@@ -138,7 +135,7 @@ impl Connection {
         let mut sending = self.link.lock();
         match sending.side.state {
             State::Open => {}
-            State::Draining | State::Lost(_) => return Err(NotBegun::Gone),
+            State::Draining | State::Lost => return Err(NotBegun::Gone),
         }
         if !sending.has_room() {
             return Err(NotBegun::Full);
@@ -218,15 +215,6 @@ impl Connection {
         self.link.lock().side.calls.len()
     }
 
-    pub(crate) fn features(&self) -> Features {
-        self.features
-    }
-
-    /// What the server last said of its load; zero from one that does not say.
-    pub(crate) fn load(&self) -> Load {
-        self.link.lock().side.load
-    }
-
     /// Takes no new calls, and ends once those that run have ended.
     pub(crate) fn retire(&self) {
         let mut sending = self.link.lock();
@@ -242,7 +230,7 @@ impl Connection {
     fn lose(&self, why: &str) {
         let mut sending = self.link.lock();
         let mut wake = sending.close();
-        if !matches!(sending.side.state, State::Lost(_)) {
+        if !matches!(sending.side.state, State::Lost) {
             let text = format!("the connection to {} ended: {why}", self.peer);
             let error = Error::new(Code::Unavailable, text).with_reached(Reached::Unknown);
             let accepted = sending.accepted();
@@ -254,7 +242,7 @@ impl Connection {
                 })
             };
             sending.side.calls.finish_all(outcome, &mut wake);
-            sending.side.state = State::Lost(error);
+            sending.side.state = State::Lost;
         }
         drop(sending);
         self.earlier.notify_one();
@@ -309,7 +297,6 @@ impl Waiting {
         let header = frames.header();
         match header.kind {
             Kind::Call => {
-                self.load = header.load;
                 let outcome = match header.error.is_empty() {
                     true => Ok(body),
                     // Whatever the body of an error is, it is dropped.
@@ -363,7 +350,7 @@ async fn time_loop(connection: Weak<Connection>) {
             };
             let mut wake = Vec::new();
             let mut sending = connection.link.lock();
-            if let State::Lost(_) = sending.side.state {
+            if let State::Lost = sending.side.state {
                 return;
             }
             let cancel = connection.features.cancel;

@@ -1,11 +1,10 @@
 //! One accepted connection: its opening, its requests, its end. Which handler serves a request is the router's to say.
 
 use std::collections::HashMap;
-use std::future::{Future, poll_fn};
-use std::panic::AssertUnwindSafe;
+use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context as TaskContext, Poll, Waker};
+use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use farcall_wire::{
@@ -22,7 +21,8 @@ use super::Shared;
 use crate::context::Peer;
 use crate::inbox::{Inbox, discard};
 use crate::link::{Link, Sending, wake_all};
-use crate::router::{Method, Missing, Replier, ReplyTo, RunOn, Running};
+use crate::router::{Method, Missing, Replier, ReplyTo, Running};
+use crate::run;
 use crate::transport::{ReadHalf, Stream};
 use crate::{Context, Error, Result};
 
@@ -108,7 +108,7 @@ pub(super) async fn serve(shared: Arc<Shared>, mut stream: Stream) {
         }
         Ok(Opened::Http) => {
             let Stream { reader, writer, .. } = stream;
-            super::serve_http(&shared, inbox.replayed_on(reader, writer)).await;
+            super::serve_http(&shared, inbox.replayed_on(reader, writer), &peer).await;
             Ok(())
         }
         Ok(Opened::Done) => Ok(()),
@@ -459,13 +459,9 @@ impl Connection {
             to: Arc::clone(self) as Arc<dyn ReplyTo>,
             request: id,
         };
-        // The argument is decoded by code that may be the user's.
-        let running =
-            std::panic::catch_unwind(AssertUnwindSafe(|| method.start(context, body, replier)));
-        match running {
-            Err(_) => self.fail(id, panicked()),
-            Ok(Err(error)) => self.fail(id, error),
-            Ok(Ok(running)) => self.run(id, running, method.run_on(), limit),
+        match run::start(&method, context, body, replier) {
+            Ok(running) => self.run(id, running, method, limit),
+            Err(error) => self.fail(id, error),
         }
     }
 
@@ -474,40 +470,23 @@ impl Connection {
         self: &Arc<Self>,
         id: u64,
         mut running: Running,
-        run_on: RunOn,
+        method: Arc<Method>,
         limit: Option<Duration>,
     ) {
-        if run_on == RunOn::Reader {
-            let mut context = TaskContext::from_waker(Waker::noop());
-            let polled =
-                std::panic::catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(&mut context)));
-            match polled {
-                Ok(Poll::Ready(Ok(()))) => return,
-                Ok(Poll::Ready(Err(error))) => return self.fail(id, error),
-                Ok(Poll::Pending) => {}
-                Err(_) => return self.fail(id, panicked()),
-            }
-        }
-        if run_on == RunOn::BlockingThread {
-            running = on_blocking_thread(running);
+        match run::poll_once(&mut running, &method) {
+            Poll::Ready(Ok(())) => return,
+            Poll::Ready(Err(error)) => return self.fail(id, error),
+            Poll::Pending => {}
         }
         let connection = Arc::clone(self);
-        let ends = async move {
-            let caught = CatchUnwind(running);
-            let ended = match limit {
-                None => caught.await,
-                Some(limit) => timeout(limit, caught)
-                    .await
-                    .unwrap_or_else(|_| Err(timed_out(limit))),
-            };
-            if let Err(error) = ended {
+        let task = tokio::spawn(async move {
+            if let Err(error) = run::to_end(running, &method, limit).await {
                 connection.fail(id, error);
             }
-        };
-        let task = tokio::spawn(ends).abort_handle();
+        });
         // It may have ended already.
         if let Some(request) = self.link.lock().side.requests.get_mut(&id) {
-            request.task = Some(task);
+            request.task = Some(task.abort_handle());
         }
     }
 
@@ -643,54 +622,21 @@ impl Serving {
     }
 }
 
-/// The texts that people match on, in each dialect's words.
+/// The texts that people match on: TinyRPC's in its dialect, Go's in Go's.
 fn missing_text(framing: Framing, missing: Missing, name: &str) -> String {
     let (service, method) = name.rsplit_once('.').unwrap_or((name, name));
     match (framing, missing) {
-        (Framing::Farcall(_), Missing::Service) => {
-            format!("rpc server: can't find service {service}")
-        }
-        (Framing::Farcall(_), Missing::Method) => format!("rpc server: can't find method {method}"),
-        (Framing::Farcall(_), Missing::IllFormed) => {
-            format!("rpc server: service/method request ill-formed: {name}")
-        }
-        (Framing::NetRpc | Framing::JsonRpc, Missing::Service) => {
-            format!("rpc: can't find service {name}")
-        }
-        (Framing::NetRpc | Framing::JsonRpc, Missing::Method) => {
-            format!("rpc: can't find method {name}")
-        }
-        (Framing::NetRpc | Framing::JsonRpc, Missing::IllFormed) => {
-            format!("rpc: service/method request ill-formed: {name}")
-        }
+        (Framing::NetRpc | Framing::JsonRpc, missing) => missing.go_text(name),
+        (_, Missing::Service) => format!("rpc server: can't find service {service}"),
+        (_, Missing::Method) => format!("rpc server: can't find method {method}"),
+        (_, Missing::IllFormed) => format!("rpc server: service/method request ill-formed: {name}"),
     }
-}
-
-fn panicked() -> Error {
-    Error::new(Code::Internal, "rpc server: the handler panicked")
-}
-
-fn timed_out(limit: Duration) -> Error {
-    let limit = go_duration(limit);
-    Error::new(
-        Code::DeadlineExceeded,
-        format!("rpc server: request handle timeout: expect within {limit}"),
-    )
 }
 
 async fn is_draining(draining: &mut watch::Receiver<bool>) {
     if draining.wait_for(|draining| *draining).await.is_err() {
         std::future::pending().await
     }
-}
-
-/// Runs a handler where it may block, and leaves it there when nobody waits any more.
-fn on_blocking_thread(running: Running) -> Running {
-    let runtime = tokio::runtime::Handle::current();
-    Box::pin(async move {
-        let ended = tokio::task::spawn_blocking(move || runtime.block_on(running)).await;
-        ended.unwrap_or_else(|_| Err(panicked()))
-    })
 }
 
 /// Stops what still runs for a connection when the connection ends, however it does.
@@ -708,17 +654,5 @@ struct AbortOnDrop(tokio::task::JoinHandle<std::io::Result<()>>);
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.0.abort();
-    }
-}
-
-/// A handler whose panic is its call's error.
-struct CatchUnwind(Running);
-
-impl Future for CatchUnwind {
-    type Output = Result<()>;
-
-    fn poll(mut self: std::pin::Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<Result<()>> {
-        let polled = std::panic::catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(context)));
-        polled.unwrap_or_else(|_| Poll::Ready(Err(panicked())))
     }
 }
