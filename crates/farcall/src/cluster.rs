@@ -12,7 +12,8 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use farcall_wire::{Body, Codec, Message};
+use farcall_gob::Schema;
+use farcall_wire::{Body, Codec, Dynamic, Message};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
@@ -143,7 +144,7 @@ impl Cluster {
     /// build the cluster from [`registry::open`].
     pub async fn connect(target: &str) -> Result<Cluster> {
         let cluster = Cluster::builder(registry::open(target)?).build();
-        let fleet = cluster.0.fleet().await;
+        let fleet = cluster.0.fleet(Deadline(None)).await;
         match fleet.snapshot.known {
             true => Ok(cluster),
             false => Err(nobody(&fleet)),
@@ -164,6 +165,27 @@ impl Cluster {
         Via::Cluster(self).go(method, args)
     }
 
+    /// Calls without Rust types, JSON in and JSON out. See [`Client::call_json`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Cluster::call`], and when the JSON does not fit `types`.
+    pub async fn call_json(
+        &self,
+        method: &str,
+        args: serde_json::Value,
+        types: Option<Schema>,
+        limit: Option<Duration>,
+    ) -> Result<serde_json::Value> {
+        let args = Dynamic::new(args, types);
+        let options = CallOptions {
+            timeout: limit,
+            ..CallOptions::default()
+        };
+        let reply = self.invoke(method, Body::Dynamic(&args), &options).await?;
+        reply.to_plain_json()
+    }
+
     /// Calls `Service.Method` on every server at once, and gives each one's own outcome, sorted by address. Nothing is
     /// tried twice, and no failure keeps the others from ending.
     ///
@@ -175,26 +197,33 @@ impl Cluster {
         method: &str,
         args: &impl Message,
     ) -> Result<Vec<(Address, Result<R>)>> {
-        let fleet = self.0.fleet().await;
-        if fleet.all().len() == 0 {
-            return Err(nobody(&fleet));
-        }
-        let options = CallOptions {
-            timeout: self.0.config.call_timeout,
-            ..CallOptions::default()
+        let replies = self.ask_all(method, Body::from(args), None).await?;
+        let decode = |(address, reply): (Address, Result<RawReply>)| {
+            let reply = reply.and_then(|raw| raw.decode());
+            (address, reply)
         };
-        let calls = fleet.all().map(|line| {
-            let (body, options) = (Body::from(args), &options);
-            let call = async move {
-                let _busy = line.busy();
-                let outcome = line.client.invoke(method, body, options).await;
-                note(line, &outcome);
-                let outcome = outcome.and_then(|raw| raw.decode());
-                (line.address.clone(), outcome)
-            };
-            Box::pin(call) as Pin<Box<dyn Future<Output = _> + Send>>
-        });
-        Ok(all(calls.collect()).await)
+        Ok(replies.into_iter().map(decode).collect())
+    }
+
+    /// [`Cluster::broadcast`] without Rust types, as in [`Cluster::call_json`].
+    ///
+    /// # Errors
+    ///
+    /// When there is no server to call.
+    pub async fn broadcast_json(
+        &self,
+        method: &str,
+        args: serde_json::Value,
+        types: Option<Schema>,
+        limit: Option<Duration>,
+    ) -> Result<Vec<(Address, Result<serde_json::Value>)>> {
+        let args = Dynamic::new(args, types);
+        let replies = self.ask_all(method, Body::Dynamic(&args), limit).await?;
+        let decode = |(address, reply): (Address, Result<RawReply>)| {
+            let reply = reply.and_then(|raw| raw.to_plain_json());
+            (address, reply)
+        };
+        Ok(replies.into_iter().map(decode).collect())
     }
 
     /// What is known about the servers now, and whether the list is stale.
@@ -216,6 +245,34 @@ impl Cluster {
         self.0.changed.send_replace(());
     }
 
+    async fn ask_all(
+        &self,
+        method: &str,
+        body: Body<'_>,
+        limit: Option<Duration>,
+    ) -> Result<Vec<(Address, Result<RawReply>)>> {
+        let deadline = Deadline::after(limit.or(self.0.config.call_timeout));
+        let fleet = self.0.fleet(deadline).await;
+        if fleet.all().len() == 0 {
+            return Err(nobody(&fleet));
+        }
+        let options = CallOptions {
+            timeout: deadline.left(),
+            ..CallOptions::default()
+        };
+        let calls = fleet.all().map(|line| {
+            let options = &options;
+            let call = async move {
+                let _busy = line.busy();
+                let outcome = line.client.invoke(method, body, options).await;
+                note(line, &outcome);
+                (line.address.clone(), outcome)
+            };
+            Box::pin(call) as Pin<Box<dyn Future<Output = _> + Send>>
+        });
+        Ok(all(calls.collect()).await)
+    }
+
     /// Makes a call on one server after the other, until one of them may have got it.
     pub(crate) async fn invoke(
         &self,
@@ -226,8 +283,7 @@ impl Cluster {
         let inner = &*self.0;
         let limit = options.timeout.or(inner.config.call_timeout);
         let deadline = Deadline::after(limit);
-        // Late or not, what is known then is all there is.
-        let _ = deadline.bound(inner.fleet()).await;
+        inner.fleet(deadline).await;
         let mut tried = HashSet::new();
         let mut last = None;
         loop {
@@ -255,18 +311,21 @@ impl Cluster {
 }
 
 impl Inner {
-    /// The fleet, once a first look at the list succeeded or failed.
-    async fn fleet(&self) -> Arc<Fleet> {
-        let mut changed = self.changed.subscribe();
-        loop {
-            let fleet = self.fleet.load_full();
+    /// The fleet, once a first look at the list succeeded or failed, or as it is at the deadline.
+    async fn fleet(&self, deadline: Deadline) -> Arc<Fleet> {
+        let is_settled = |fleet: &Fleet| {
             let Snapshot { known, stale, .. } = &*fleet.snapshot;
-            if *known || stale.is_some() || fleet.is_closed {
-                return fleet;
-            }
-            // The sender is here, so this ends only with a change.
-            let _ = changed.changed().await;
+            *known || stale.is_some() || fleet.is_closed
+        };
+        let mut fleet = self.fleet.load_full();
+        if !is_settled(&fleet) {
+            let mut changed = self.changed.subscribe();
+            let settled = changed.wait_for(|()| is_settled(&self.fleet.load()));
+            // Late or not: what is known then is all there is.
+            let _ = deadline.bound(settled).await;
+            fleet = self.fleet.load_full();
         }
+        fleet
     }
 
     fn pick(&self, tried: &HashSet<Address>) -> Option<Arc<Line>> {

@@ -574,10 +574,7 @@ impl ReplyTo for Connection {
         };
         let load = self.load(&sending);
         let sent = sending.send(body, |header| {
-            header.seq = request.seq;
-            header
-                .service_method
-                .push_str(request.name.as_deref().unwrap_or_default());
+            request.address(header);
             header.load = load;
         });
         match sent {

@@ -364,21 +364,46 @@ async fn a_server_that_leaves_the_list_finishes_its_calls_and_gets_no_new_ones()
 }
 
 #[tokio::test]
-async fn servers_of_several_dialects_stand_in_one_list() {
+async fn servers_of_all_dialects_stand_in_one_list() {
     let (ours, gos) = (Named::start("ours").await, Named::start("go's").await);
-    let netrpc: Address = format!("netrpc+{}", gos.address).parse().unwrap();
-    let http: Address = ours
-        .address
-        .to_string()
-        .replace("tcp@", "http@")
-        .parse()
-        .unwrap();
-    let list = fixed([&ours.address, &netrpc, &http]);
-    let cluster = Cluster::builder(list)
+    let forms = |named: &Named, prefix: &str| {
+        let address = named.address.to_string();
+        let address = address.replace("tcp@", prefix);
+        address.parse::<Address>().unwrap()
+    };
+    let list = [
+        forms(&ours, "tcp@"),
+        forms(&ours, "http@"),
+        forms(&gos, "netrpc+tcp@"),
+        forms(&gos, "jsonrpc+tcp@"),
+    ];
+    let cluster = Cluster::builder(fixed(&list))
         .balance(RoundRobin::default())
         .build();
-    let expected = BTreeMap::from([("ours".to_owned(), 6), ("go's".to_owned(), 3)]);
-    assert_eq!(answers(&cluster, 9).await, expected);
+    let expected = [("ours".to_owned(), 6), ("go's".to_owned(), 6)];
+    assert_eq!(answers(&cluster, 12).await, BTreeMap::from(expected));
+}
+
+#[tokio::test]
+async fn calls_without_types_reach_one_server_or_all() {
+    let (a, b) = (Named::start("a").await, Named::start("b").await);
+    let cluster = Cluster::builder(fixed([&a.address, &b.address])).build();
+    let args = || serde_json::Value::from("b");
+    let calls = async {
+        let one = cluster
+            .call_json("Who.Is", serde_json::json!({}), None, None)
+            .await;
+        assert!(["a", "b"].contains(&one.unwrap().as_str().unwrap()));
+        let all = cluster
+            .broadcast_json("Who.Fails", args(), None, None)
+            .await;
+        let all = all.unwrap().into_iter();
+        let all: BTreeMap<_, _> = all.map(|(at, reply)| (at.to_string(), reply)).collect();
+        assert_eq!(*all[&a.address.to_string()].as_ref().unwrap(), "a");
+        let no = all[&b.address.to_string()].as_ref().unwrap_err();
+        assert_eq!(no.to_string(), "b will not");
+    };
+    timeout(PATIENCE, calls).await.expect("all answer");
 }
 
 #[tokio::test]
