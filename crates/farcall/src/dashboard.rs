@@ -142,6 +142,8 @@ mod tests {
 
     fn method(name: &str) -> MethodSnapshot {
         MethodSnapshot {
+            args_schema: farcall_gob::Schema::of::<()>(),
+            reply_schema: farcall_gob::Schema::of::<()>(),
             name: name.into(),
             doc: format!("doc {name}"),
             args: format!("args {name}"),
