@@ -1,6 +1,7 @@
 //! Which bytes are a message's header and which its body, in each framing. One reader and one writer for each
 //! direction of a connection; what a message means to a call is told by the engine above.
 
+pub(crate) mod binary;
 mod gob_pairs;
 mod json_pairs;
 mod json_rpc;
@@ -96,7 +97,7 @@ impl Kind {
 /// The framings there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
-    /// farcall's and TinyRPC's pairs of header and body.
+    /// farcall's: TinyRPC's pairs of header and body in gob and JSON, binary frames in the other codecs.
     Farcall(Codec),
     /// Go's net/rpc: pairs of gob values under its own names.
     NetRpc,
@@ -140,6 +141,7 @@ enum Reader {
     Gob(gob_pairs::Reader),
     Json(json_pairs::Reader),
     JsonRpc(json_rpc::Reader),
+    Binary(binary::Reader),
 }
 
 impl FrameReader {
@@ -150,6 +152,7 @@ impl FrameReader {
             Framing::NetRpc => Reader::Gob(gob_pairs::Reader::new(limits, false)),
             Framing::Farcall(Codec::Json) => Reader::Json(json_pairs::Reader::new(limits)),
             Framing::JsonRpc => Reader::JsonRpc(json_rpc::Reader::new(limits, side)),
+            Framing::Farcall(codec) => Reader::Binary(binary::Reader::new(codec, limits)),
         })
     }
 
@@ -165,6 +168,7 @@ impl FrameReader {
             Reader::Gob(reader) => reader.next(input),
             Reader::Json(reader) => reader.next(input),
             Reader::JsonRpc(reader) => reader.next(input),
+            Reader::Binary(reader) => reader.next(input),
         }
     }
 
@@ -174,6 +178,7 @@ impl FrameReader {
             Reader::Gob(reader) => &mut reader.header,
             Reader::Json(reader) => &mut reader.header,
             Reader::JsonRpc(reader) => &mut reader.header,
+            Reader::Binary(reader) => &mut reader.header,
         }
     }
 
@@ -183,6 +188,7 @@ impl FrameReader {
             Reader::Gob(reader) => reader.body(raw),
             Reader::Json(_) => BodyRef::Json(raw),
             Reader::JsonRpc(reader) => reader.body(raw),
+            Reader::Binary(reader) => reader.body(raw),
         }
     }
 
@@ -191,6 +197,7 @@ impl FrameReader {
         match &self.0 {
             Reader::Gob(reader) => BodyKind::Gob(reader.types()),
             Reader::Json(_) | Reader::JsonRpc(_) => BodyKind::Json,
+            Reader::Binary(reader) => BodyKind::Binary(reader.codec),
         }
     }
 }
@@ -202,6 +209,8 @@ pub enum BodyKind {
     Gob(farcall_gob::Types),
     /// JSON.
     Json,
+    /// One of the binary codecs.
+    Binary(Codec),
 }
 
 impl BodyKind {
@@ -210,6 +219,7 @@ impl BodyKind {
         match self {
             BodyKind::Gob(types) => BodyRef::Gob(crate::codec::GobStream::Shared(types), raw),
             BodyKind::Json => BodyRef::Json(raw),
+            BodyKind::Binary(codec) => BodyRef::Binary(*codec, raw),
         }
     }
 }
@@ -221,6 +231,7 @@ enum Writer {
     Gob(gob_pairs::Writer),
     Json(json_pairs::Writer),
     JsonRpc(json_rpc::Writer),
+    Binary(binary::Writer),
 }
 
 impl FrameWriter {
@@ -234,6 +245,7 @@ impl FrameWriter {
             })),
             Framing::Farcall(Codec::Json) => Writer::Json(json_pairs::Writer::default()),
             Framing::JsonRpc => Writer::JsonRpc(json_rpc::Writer::new(side)),
+            Framing::Farcall(codec) => Writer::Binary(binary::Writer::new(codec)),
         })
     }
 
@@ -245,6 +257,7 @@ impl FrameWriter {
             Writer::Gob(writer) => &mut writer.header,
             Writer::Json(writer) => &mut writer.header,
             Writer::JsonRpc(writer) => &mut writer.header,
+            Writer::Binary(writer) => &mut writer.header,
         }
     }
 
@@ -259,6 +272,7 @@ impl FrameWriter {
             Writer::Gob(writer) => writer.write(body, out),
             Writer::Json(writer) => writer.write(body, out),
             Writer::JsonRpc(writer) => writer.write(body, out),
+            Writer::Binary(writer) => writer.write(body, out),
         };
         if written.is_err() {
             out.truncate(start);
