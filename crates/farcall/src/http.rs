@@ -297,7 +297,12 @@ mod tests {
     /// A client's end of a served connection.
     fn dial(surface: Surface) -> DuplexStream {
         let (ours, theirs) = duplex(1 << 20);
-        tokio::spawn(serve(theirs, Arc::new(surface), std::future::pending()));
+        tokio::spawn(serve(
+            theirs,
+            "test",
+            Arc::new(surface),
+            std::future::pending(),
+        ));
         ours
     }
 
@@ -372,7 +377,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_byte_at_a_time_is_understood() {
         let (ours, theirs) = duplex(1);
-        tokio::spawn(serve(theirs, Arc::new(surface()), std::future::pending()));
+        tokio::spawn(serve(
+            theirs,
+            "test",
+            Arc::new(surface()),
+            std::future::pending(),
+        ));
         let (mut read, mut write) = tokio::io::split(ours);
         let request = format!("GET /healthz {CLOSE}");
         tokio::spawn(async move { write.write_all(request.as_bytes()).await });
@@ -421,7 +431,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_who_never_reads_is_dropped_in_the_end() {
         let (mut ours, theirs) = duplex(64);
-        let serving = tokio::spawn(serve(theirs, Arc::new(surface()), std::future::pending()));
+        let serving = tokio::spawn(serve(
+            theirs,
+            "test",
+            Arc::new(surface()),
+            std::future::pending(),
+        ));
         let request = "GET /tree/ HTTP/1.1\r\nHost: h\r\n\r\n";
         ours.write_all(request.as_bytes()).await.unwrap();
         timeout(CONNECTION_AGE_MAX + 2 * GRACE, serving)
@@ -471,7 +486,7 @@ mod tests {
         });
         let (stop, stopped) = oneshot::channel::<()>();
         let (mut ours, theirs) = duplex(1 << 16);
-        let serving = tokio::spawn(serve(theirs, Arc::new(surface), async {
+        let serving = tokio::spawn(serve(theirs, "test", Arc::new(surface), async {
             stopped.await.unwrap();
         }));
         ours.write_all(b"GET /slow HTTP/1.1\r\nHost: h\r\n\r\n")
@@ -490,7 +505,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn shutdown_ends_an_idle_connection() {
         let (mut ours, theirs) = duplex(64);
-        tokio::spawn(serve(theirs, Arc::new(surface()), std::future::ready(())));
+        tokio::spawn(serve(
+            theirs,
+            "test",
+            Arc::new(surface()),
+            std::future::ready(()),
+        ));
         let mut rest = Vec::new();
         ours.read_to_end(&mut rest).await.unwrap();
         assert_eq!(rest, b"");
