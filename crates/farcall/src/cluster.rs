@@ -330,7 +330,7 @@ impl Inner {
 
     fn pick(&self, tried: &HashSet<Address>) -> Option<Arc<Line>> {
         let fleet = self.fleet.load();
-        fleet.pick(&*self.balance, tried, now()).cloned()
+        fleet.pick(&*self.balance, tried, now).cloned()
     }
 
     async fn attempt(
@@ -514,7 +514,8 @@ fn nobody_else(tried: usize, last: Error) -> Error {
         .with_source(last)
 }
 
-/// Runs all to their ends, and gives their outputs in the same order.
+/// Runs all to their ends, and gives their outputs in the same order. Each wake polls all: that is dear for many
+/// thousands, and simple for as many servers as one calls at once.
 async fn all<T>(mut running: Vec<Pin<Box<dyn Future<Output = T> + Send + '_>>>) -> Vec<T> {
     let mut outputs: Vec<Option<T>> = running.iter().map(|_| None).collect();
     poll_fn(|context| {

@@ -138,6 +138,8 @@ fn escaped(text: &str) -> String {
 mod tests {
     use std::collections::BTreeSet;
 
+    use farcall_gob::Schema;
+
     use super::*;
 
     fn method(name: &str) -> MethodSnapshot {
@@ -148,6 +150,8 @@ mod tests {
             doc: format!("doc {name}"),
             args: format!("args {name}"),
             reply: format!("reply {name}"),
+            args_schema: Schema::of::<()>(),
+            reply_schema: Schema::of::<()>(),
             idempotent: false,
             calls: 12_345,
             errors: 67,

@@ -77,7 +77,7 @@ impl<C> Line<C> {
     /// The server could not be reached: it is left alone for a while. Many calls that fail together are one failure.
     pub(super) fn cannot_be_reached(&self, now: Instant) {
         let mut backoff = self.backoff();
-        if !self.is_resting(now) {
+        if !self.is_resting(|| now) {
             let until = now.saturating_duration_since(self.made) + backoff.next();
             let until_ms = u64::try_from(until.as_millis()).unwrap_or(u64::MAX);
             self.resting_until_ms
@@ -85,10 +85,11 @@ impl<C> Line<C> {
         }
     }
 
-    fn is_resting(&self, now: Instant) -> bool {
+    /// The clock is read only for one that was out of reach: a call without a deadline needs none.
+    fn is_resting(&self, now: impl FnOnce() -> Instant) -> bool {
         let until_ms = self.resting_until_ms.load(Ordering::Relaxed);
-        let now_ms = now.saturating_duration_since(self.made).as_millis();
-        now_ms < u128::from(until_ms)
+        let now_ms = || now().saturating_duration_since(self.made).as_millis();
+        until_ms > 0 && now_ms() < u128::from(until_ms)
     }
 
     fn backoff(&self) -> std::sync::MutexGuard<'_, Backoff> {
@@ -154,18 +155,18 @@ impl<C> Fleet<C> {
         &self,
         balance: &dyn Balance,
         tried: &HashSet<Address>,
-        now: Instant,
+        now: impl Fn() -> Instant,
     ) -> Option<&Arc<Line<C>>> {
         // The usual way, which allocates nothing.
         let picked = balance.pick(&self.candidates, fastrand::u64(..));
         if let Some(line) = picked.and_then(|index| self.lines.get(index)) {
-            if !tried.contains(&line.address) && !line.is_resting(now) {
+            if !tried.contains(&line.address) && !line.is_resting(&now) {
                 return Some(line);
             }
         }
         let rank = |member: &Member<C>| {
             let is_draining = member.endpoint.state != State::Up;
-            (member.line.is_resting(now), is_draining)
+            (member.line.is_resting(&now), is_draining)
         };
         let untried = || {
             self.members
@@ -187,7 +188,7 @@ impl<C> Fleet<C> {
     pub(super) fn has_other(&self, line: &Line<C>, tried: &HashSet<Address>, now: Instant) -> bool {
         self.lines.iter().any(|other| {
             let is_other = other.address != line.address && !tried.contains(&other.address);
-            is_other && !other.is_resting(now)
+            is_other && !other.is_resting(|| now)
         })
     }
 
@@ -234,7 +235,7 @@ mod tests {
     fn order(fleet: &Fleet<Address>, now: Instant) -> Vec<Address> {
         let (balance, mut tried) = (RoundRobin::default(), HashSet::new());
         let mut order = Vec::new();
-        while let Some(line) = fleet.pick(&balance, &tried, now) {
+        while let Some(line) = fleet.pick(&balance, &tried, || now) {
             assert!(
                 tried.insert(line.address.clone()),
                 "{} came twice",
@@ -273,16 +274,19 @@ mod tests {
         let mut now = start;
         for failure in 0..40 {
             line.cannot_be_reached(now);
-            assert!(line.is_resting(now), "{failure}");
+            assert!(line.is_resting(|| now), "{failure}");
             line.cannot_be_reached(now);
             now += REST_MAX;
-            assert!(!line.is_resting(now), "no rest is longer than {REST_MAX:?}");
+            assert!(
+                !line.is_resting(|| now),
+                "no rest is longer than {REST_MAX:?}"
+            );
         }
         line.cannot_be_reached(now);
         line.is_well();
-        assert!(!line.is_resting(now));
+        assert!(!line.is_resting(|| now));
         line.cannot_be_reached(now);
-        assert!(!line.is_resting(now + REST_FIRST), "it begins anew");
+        assert!(!line.is_resting(|| now + REST_FIRST), "it begins anew");
     }
 
     #[test]
@@ -293,7 +297,7 @@ mod tests {
         for _ in 0..1000 {
             line.cannot_be_reached(now);
         }
-        assert!(!line.is_resting(now + REST_FIRST));
+        assert!(!line.is_resting(|| now + REST_FIRST));
     }
 
     #[test]
@@ -314,7 +318,7 @@ mod tests {
     fn calls_in_flight_are_seen_by_the_balance_until_they_end() {
         let now = Instant::now();
         let fleet = fleet(&[(1, UP), (2, UP)], now);
-        let pick = || fleet.pick(&LeastRequests, &HashSet::new(), now).unwrap();
+        let pick = || fleet.pick(&LeastRequests, &HashSet::new(), || now).unwrap();
         let first = pick();
         let busy = first.busy();
         for _ in 0..20 {
@@ -336,7 +340,7 @@ mod tests {
         let now = Instant::now();
         let fleet = fleet(&[(1, UP), (2, UP)], now);
         for _ in 0..20 {
-            assert!(fleet.pick(&Wrong, &HashSet::new(), now).is_some());
+            assert!(fleet.pick(&Wrong, &HashSet::new(), || now).is_some());
         }
     }
 

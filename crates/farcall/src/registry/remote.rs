@@ -31,6 +31,9 @@ pub struct HttpRegistry {
     timeout: Duration,
 }
 
+/// Asking more often would be a busy loop.
+const PERIOD_MIN: Duration = Duration::from_millis(10);
+
 impl HttpRegistry {
     /// The registry at this URL. Nothing is sent yet.
     ///
@@ -48,14 +51,14 @@ impl HttpRegistry {
 
     /// How often a client asks for the list, with a fifth of jitter; ten seconds unless set.
     pub fn refresh(mut self, refresh: Duration) -> Self {
-        self.refresh = refresh;
+        self.refresh = refresh.max(PERIOD_MIN);
         self
     }
 
     /// How often a server beats at most, with a fifth of jitter; ten seconds unless set. A registry that tells its
     /// TTL gets a beat every third of it, when that is sooner.
     pub fn beat(mut self, beat: Duration) -> Self {
-        self.beat = beat;
+        self.beat = beat.max(PERIOD_MIN);
         self
     }
 
