@@ -215,7 +215,7 @@ impl Connection {
     }
 
     pub(crate) fn in_flight(&self) -> usize {
-        self.link.lock().side.calls.len()
+        self.link.lock().side.calls.waiting()
     }
 
     pub(crate) fn features(&self) -> Features {
@@ -333,10 +333,10 @@ impl Waiting {
 }
 
 impl Sending<Waiting> {
-    /// Closes a connection that takes no new calls and has none left.
+    /// Closes a connection that takes no new calls and has none left. To be called whenever a call has ended.
     fn retire(&mut self) -> Vec<Waker> {
         match self.side.state {
-            State::Draining if self.side.calls.is_empty() => self.close(),
+            State::Draining if self.side.calls.waiting() == 0 => self.close(),
             _ => Vec::new(),
         }
     }
@@ -385,6 +385,7 @@ async fn time_loop(connection: Weak<Connection>) {
                     wake.extend(send_cancel(&mut sending, seq));
                 }
             }
+            wake.extend(sending.retire());
             let next = sending.side.calls.next_deadline();
             drop(sending);
             wake_all(wake);
