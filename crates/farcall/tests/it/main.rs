@@ -4,3 +4,5 @@ mod calls;
 mod discover;
 mod registry;
 mod script;
+mod shutdown;
+mod support;
