@@ -12,9 +12,11 @@ use std::time::Instant;
 /// `R` is what a call ends with.
 #[derive(Debug)]
 pub struct Calls<R> {
-    /// A power of two, at least twice the calls waiting.
+    /// A power of two, at least twice the calls that have a slot.
     slots: Vec<Slot<R>>,
     next_seq: u64,
+    /// Calls that have a slot: those that wait, and those whose outcome was not taken yet.
+    filed: usize,
     waiting: usize,
     /// No call's deadline is before this instant.
     earliest: Option<Instant>,
@@ -44,6 +46,7 @@ impl<R> Calls<R> {
         Calls {
             slots: Vec::new(),
             next_seq: first_seq,
+            filed: 0,
             waiting: 0,
             earliest: None,
         }
@@ -51,7 +54,7 @@ impl<R> Calls<R> {
 
     /// Files a call and gives its Seq.
     pub fn start(&mut self, deadline: Option<Instant>) -> u64 {
-        if self.slots.len() < 2 * (self.waiting + 1) {
+        if self.slots.len() < 2 * (self.filed + 1) {
             self.grow();
         }
         // At most half of the slots are taken, so this ends; and long calls cost a step each once in a round.
@@ -60,6 +63,7 @@ impl<R> Calls<R> {
         }
         let seq = self.next_seq;
         self.next_seq += 1;
+        self.filed += 1;
         self.waiting += 1;
         if let Some(deadline) = deadline {
             self.earliest = Some(
@@ -95,6 +99,7 @@ impl<R> Calls<R> {
         if let Some(state) = self.find(seq) {
             *state = State::Done(outcome);
         }
+        self.waiting -= 1;
         true
     }
 
@@ -154,14 +159,9 @@ impl<R> Calls<R> {
         self.earliest
     }
 
-    /// How many calls have a slot: those that wait, and those whose outcome was not taken yet.
-    pub fn len(&self) -> usize {
+    /// How many calls wait for their reply. One whose outcome was not taken yet does not: it needs nothing any more.
+    pub fn waiting(&self) -> usize {
         self.waiting
-    }
-
-    /// True when no call has a slot.
-    pub fn is_empty(&self) -> bool {
-        self.waiting == 0
     }
 
     fn finish_where(
@@ -177,6 +177,7 @@ impl<R> Calls<R> {
             if let State::Waiting(waker) = &mut slot.state {
                 wake.extend(waker.take());
                 slot.state = State::Done(outcome(slot));
+                self.waiting -= 1;
             }
         }
     }
@@ -194,8 +195,13 @@ impl<R> Calls<R> {
             return State::Free;
         };
         let state = std::mem::replace(state, State::Free);
-        if !matches!(state, State::Free) {
-            self.waiting -= 1;
+        match state {
+            State::Free => {}
+            State::Done(_) => self.filed -= 1,
+            State::Waiting(_) => {
+                self.filed -= 1;
+                self.waiting -= 1;
+            }
         }
         state
     }
@@ -245,7 +251,7 @@ mod tests {
             assert!(calls.finish(seq, (), &mut Vec::new()));
             assert_eq!(take(&mut calls, seq), Poll::Ready(()));
         }
-        assert!(calls.is_empty());
+        assert_eq!(calls.waiting(), 0);
     }
 
     #[test]
@@ -309,7 +315,9 @@ mod tests {
                         }
                     }
                 }
-                prop_assert_eq!(calls.len(), model.len());
+                let waiting = model.values().filter(|came| !**came).count();
+                prop_assert_eq!(calls.waiting(), waiting);
+                prop_assert_eq!(calls.filed, model.len());
             }
         }
     }

@@ -90,6 +90,14 @@ impl JsonScan {
         Ok(None)
     }
 
+    /// How many bytes at the front were looked at and begin no value. They are done with: the input begins behind them.
+    pub(crate) fn take_blank(&mut self) -> usize {
+        match self.state {
+            State::Before => std::mem::take(&mut self.seen),
+            _ => 0,
+        }
+    }
+
     fn open(&mut self) -> Result<(), Violation> {
         self.depth += 1;
         self.state = State::Inside;

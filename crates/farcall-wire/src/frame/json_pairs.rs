@@ -58,7 +58,8 @@ impl Reader {
             let rest = input.get(done..).unwrap_or_default();
             let Some(place) = next_value(&mut self.scan, rest, &self.limits)? else {
                 return Ok(Step::More {
-                    consumed: done,
+                    // The newline behind a value is not the beginning of another.
+                    consumed: done + self.scan.take_blank(),
                     at_least: 1,
                 });
             };

@@ -212,7 +212,7 @@ impl Connection {
     }
 
     pub(crate) fn in_flight(&self) -> usize {
-        self.link.lock().side.calls.len()
+        self.link.lock().side.calls.waiting()
     }
 
     /// Takes no new calls, and ends once those that run have ended.
@@ -320,10 +320,10 @@ impl Waiting {
 }
 
 impl Sending<Waiting> {
-    /// Closes a connection that takes no new calls and has none left.
+    /// Closes a connection that takes no new calls and has none left. To be called whenever a call has ended.
     fn retire(&mut self) -> Vec<Waker> {
         match self.side.state {
-            State::Draining if self.side.calls.is_empty() => self.close(),
+            State::Draining if self.side.calls.waiting() == 0 => self.close(),
             _ => Vec::new(),
         }
     }
@@ -372,6 +372,7 @@ async fn time_loop(connection: Weak<Connection>) {
                     wake.extend(send_cancel(&mut sending, seq));
                 }
             }
+            wake.extend(sending.retire());
             let next = sending.side.calls.next_deadline();
             drop(sending);
             wake_all(wake);

@@ -70,12 +70,16 @@ enum Opened {
 pub(super) async fn serve(shared: Arc<Shared>, mut stream: Stream) {
     let mut inbox = Inbox::default();
     let patience = shared.config.handshake_timeout;
-    let opened = match timeout(patience, open(&shared, &mut stream, &mut inbox)).await {
-        Ok(opened) => opened,
-        Err(_) => Err(Trouble::Violation(Violation::new(format!(
-            "the handshake was not whole after {}",
-            go_duration(patience)
-        )))),
+    let mut draining = shared.draining.subscribe();
+    let opened = tokio::select! {
+        opened = timeout(patience, open(&shared, &mut stream, &mut inbox)) => {
+            opened.unwrap_or_else(|_| Err(Trouble::Violation(Violation::new(format!(
+                "the handshake was not whole after {}",
+                go_duration(patience)
+            )))))
+        }
+        // Nothing was asked yet, so nothing is lost.
+        () = is_draining(&mut draining) => Ok(Opened::Done),
     };
     let peer = stream.peer.clone();
     let ended = match opened {
@@ -333,9 +337,12 @@ impl Connection {
                 }
             }
         };
-        // As in Go: requests that were read get their replies, also when nothing after them makes sense.
-        if !matches!(read, Err(Trouble::Io(_))) {
-            self.answered().await;
+        match read {
+            Err(Trouble::Io(_)) => {}
+            // A peer that can cancel ends its stream when it waits for nothing more, or is gone.
+            Ok(()) if self.features.cancel => {}
+            // As in Go: requests that were read get their replies, also when nothing after them makes sense.
+            _ => self.answered().await,
         }
         read
     }

@@ -6,3 +6,5 @@ mod discover;
 mod pages;
 mod registry;
 mod script;
+mod shutdown;
+mod support;

@@ -1,0 +1,234 @@
+//! What the tests of calls share: peers made of raw bytes, a log that can be read, patience. No claim is proved here.
+
+use std::fmt::Write as _;
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use farcall::{Address, Codec, Message, Server, Transport};
+use farcall_wire::{
+    Body, Features, FrameReader, FrameWriter, Framing, Header, Hello, Limits, Side, Step,
+};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tracing::field::{Field, Visit};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+
+/// No test waits longer for anything.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(25);
+
+/// The outcome of something that must not take for ever.
+pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, what)
+        .await
+        .expect("it should end soon")
+}
+
+/// Waits for something that other tasks will do.
+pub(crate) async fn until(mut holds: impl FnMut() -> bool) {
+    soon(async {
+        while !holds() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+/// The `host:port` of a server's first listener.
+pub(crate) fn place(server: &Server) -> String {
+    let (Transport::Tcp(place) | Transport::Http(place)) = &server.address().transport else {
+        panic!("{} is no TCP address", server.address());
+    };
+    place.clone()
+}
+
+/// The server's address for clients that begin with `CONNECT`.
+pub(crate) fn over_http(server: &Server) -> Address {
+    format!("http@{}", place(server)).parse().unwrap()
+}
+
+/// Handlers of this method that run now, and how many calls of it have ended.
+pub(crate) fn counts(server: &Server, name: &str) -> (u64, u64) {
+    let (service, method) = name.rsplit_once('.').unwrap();
+    let services = server.services();
+    let service = services.iter().find(|found| found.name == service).unwrap();
+    let method = service.methods.iter().find(|found| found.name == method);
+    let method = method.unwrap();
+    (method.in_flight, method.calls)
+}
+
+/// Calls of all methods that run now.
+pub(crate) fn running(server: &Server) -> u64 {
+    let services = server.services();
+    let methods = services.iter().flat_map(|service| &service.methods);
+    methods.map(|method| method.in_flight).sum()
+}
+
+/// The handshake as a client writes it.
+pub(crate) fn hello(codec: Codec, features: Features) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    Hello::new(codec, 0, 0, features).write(&mut bytes);
+    bytes
+}
+
+/// One end of a farcall conversation that says exactly what the test wants.
+pub(crate) struct Raw<S = TcpStream> {
+    pub(crate) stream: S,
+    reader: FrameReader,
+    writer: FrameWriter,
+    inbox: Vec<u8>,
+}
+
+impl Raw {
+    /// A client whose handshake is done. Without features it is one of TinyRPC's.
+    pub(crate) async fn connect(server: &Server, codec: Codec, features: Features) -> Raw {
+        let stream = TcpStream::connect(place(server)).await.unwrap();
+        Raw::open(stream, codec, features).await
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
+    /// A client on a stream, whose handshake is done.
+    pub(crate) async fn open(mut stream: S, codec: Codec, features: Features) -> Raw<S> {
+        let hello = hello(codec, features);
+        stream.write_all(&hello).await.unwrap();
+        let mut ack = vec![0; hello.len()];
+        soon(stream.read_exact(&mut ack)).await.unwrap();
+        assert_eq!(ack, hello, "the server has every feature");
+        Raw::opened(stream, Framing::Farcall(codec), Side::Client)
+    }
+
+    /// One end of a stream on which messages come next.
+    pub(crate) fn opened(stream: S, framing: Framing, side: Side) -> Raw<S> {
+        Raw {
+            stream,
+            reader: FrameReader::new(framing, &Limits::default()),
+            writer: FrameWriter::new(framing, side),
+            inbox: Vec::new(),
+        }
+    }
+
+    /// The bytes of one message.
+    pub(crate) fn message(
+        &mut self,
+        body: &impl Message,
+        fill: impl FnOnce(&mut Header),
+    ) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        fill(self.writer.header());
+        self.writer.write(Body::from(body), &mut bytes).unwrap();
+        bytes
+    }
+
+    /// The bytes of a request.
+    pub(crate) fn request(&mut self, seq: u64, method: &str, args: &impl Message) -> Vec<u8> {
+        self.message(args, |header| {
+            header.seq = seq;
+            header.service_method = method.to_owned();
+        })
+    }
+
+    /// Sends a request.
+    pub(crate) async fn send(&mut self, seq: u64, method: &str, args: &impl Message) {
+        let bytes = self.request(seq, method, args);
+        self.write(&bytes).await;
+    }
+
+    pub(crate) async fn write(&mut self, bytes: &[u8]) {
+        soon(self.stream.write_all(bytes)).await.unwrap();
+    }
+
+    /// The next message and its body's bytes; `None` when the stream ended.
+    pub(crate) async fn receive(&mut self) -> Option<(Header, Vec<u8>)> {
+        soon(async {
+            loop {
+                match self.reader.next(&self.inbox).unwrap() {
+                    Step::More { consumed, .. } => drop(self.inbox.drain(..consumed)),
+                    Step::Message { consumed, body } => {
+                        let body = body.to_vec();
+                        self.inbox.drain(..consumed);
+                        return Some((std::mem::take(self.reader.header()), body));
+                    }
+                }
+                // A reset says the same as an end here.
+                if self.stream.read_buf(&mut self.inbox).await.unwrap_or(0) == 0 {
+                    return None;
+                }
+            }
+        })
+        .await
+    }
+
+    /// The next reply with its decoded body, which must be a good one.
+    pub(crate) async fn reply<R: Message>(&mut self) -> (u64, R) {
+        let (header, body) = self.receive().await.expect("a reply should come");
+        assert_eq!(header.error, "", "of request {}", header.seq);
+        let body = self.reader.body_kind().body(&body).decode().unwrap();
+        (header.seq, body)
+    }
+}
+
+/// Reads until the peer has closed, and gives what came.
+pub(crate) async fn to_end(stream: &mut (impl AsyncRead + Unpin)) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    soon(async {
+        // A reset says the same as an end here.
+        while stream.read_buf(&mut bytes).await.unwrap_or(0) > 0 {}
+    })
+    .await;
+    bytes
+}
+
+/// What this thread logs while the value lives. For tests on a runtime of one thread.
+pub(crate) struct Log {
+    lines: Arc<Mutex<Vec<String>>>,
+    _active: tracing::subscriber::DefaultGuard,
+}
+
+impl Log {
+    pub(crate) fn start() -> Log {
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let layer = Lines(Arc::clone(&lines));
+        let subscriber = tracing_subscriber::registry().with(layer);
+        Log {
+            lines,
+            _active: tracing::subscriber::set_default(subscriber),
+        }
+    }
+
+    /// The warnings and errors of farcall that mention `text`: `WARN message name=value …`.
+    pub(crate) fn warnings(&self, text: &str) -> Vec<String> {
+        let lines = self.lines.lock().unwrap();
+        lines
+            .iter()
+            .filter(|line| line.contains(text))
+            .cloned()
+            .collect()
+    }
+}
+
+struct Lines(Arc<Mutex<Vec<String>>>);
+
+impl<S: tracing::Subscriber> Layer<S> for Lines {
+    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+        let metadata = event.metadata();
+        if *metadata.level() > tracing::Level::WARN || !metadata.target().starts_with("farcall") {
+            return;
+        }
+        let mut line = Line(metadata.level().to_string());
+        event.record(&mut line);
+        self.0.lock().unwrap().push(line.0);
+    }
+}
+
+struct Line(String);
+
+impl Visit for Line {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        let written = match field.name() {
+            "message" => write!(self.0, " {value:?}"),
+            name => write!(self.0, " {name}={value:?}"),
+        };
+        written.unwrap();
+    }
+}
