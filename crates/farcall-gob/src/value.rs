@@ -238,9 +238,23 @@ impl<'r, 'a> ValueReader<'r, 'a> {
         self.value(slot)
     }
 
+    // One function for each kind that nests, and none of them inlined: in slow builds, a function's stack is that of
+    // all its branches together.
     fn value(&mut self, slot: NodeId) -> Result<Value, Error> {
         let node = self.r.node(slot)?;
-        Ok(match &node.kind {
+        match &node.kind {
+            &Kind::Slice { elem } => self.list(elem, None),
+            &Kind::Array { elem, len } => self.list(elem, Some(len)),
+            &Kind::Map { key, elem } => self.map(key, elem),
+            Kind::Struct { fields } => self.structure(fields),
+            Kind::Interface => self.interface(),
+            simple => self.simple(simple),
+        }
+    }
+
+    #[inline(never)]
+    fn simple(&mut self, kind: &Kind) -> Result<Value, Error> {
+        Ok(match kind {
             Kind::Bool => Value::Bool(self.r.uint()? != 0),
             Kind::Int => Value::Int(self.r.int()?),
             Kind::Uint => Value::Uint(self.r.uint()?),
@@ -255,40 +269,42 @@ impl<'r, 'a> ValueReader<'r, 'a> {
             Kind::Bytes => Value::Bytes(self.bytes()?),
             Kind::String => Value::String(self.bytes()?),
             Kind::Opaque(how) => Value::Opaque(*how, self.bytes()?),
-            &Kind::Slice { elem } => self.list(elem, None)?,
-            &Kind::Array { elem, len } => self.list(elem, Some(len))?,
-            &Kind::Map { key, elem } => {
-                let count = self.r.elements(2)?;
-                self.charge_thin::<(Value, Value)>(count)?;
-                let mut pairs = Vec::with_capacity(count);
-                self.r.enter()?;
-                for _ in 0..count {
-                    let key = self.value(key).map_err(Error::in_element)?;
-                    pairs.push((key, self.value(elem).map_err(Error::in_element)?));
-                }
-                self.r.leave();
-                Value::Map(pairs.into())
-            }
-            Kind::Struct { fields } => self.structure(fields)?,
-            Kind::Interface => match self.r.interface()? {
-                None => Value::Interface(None),
-                Some((name, slot)) => {
-                    self.r
-                        .charge(size_of::<Dynamic>() + name.len() + 2 * size_of::<usize>())?;
-                    let schema = self.schema(slot)?;
-                    self.r.enter()?;
-                    let value = self
-                        .top(slot)
-                        .map_err(|e| e.in_field(&format!("({name})")))?;
-                    self.r.leave();
-                    Value::Interface(Some(Box::new(Dynamic {
-                        name: name.into(),
-                        schema,
-                        value,
-                    })))
-                }
-            },
+            _ => return Err(Error::corrupt("a kind of type that cannot be here")),
         })
+    }
+
+    #[inline(never)]
+    fn map(&mut self, key: NodeId, elem: NodeId) -> Result<Value, Error> {
+        let count = self.r.elements(2)?;
+        self.charge_thin::<(Value, Value)>(count)?;
+        let mut pairs = Vec::with_capacity(count);
+        self.r.enter()?;
+        for _ in 0..count {
+            let key = self.value(key).map_err(Error::in_element)?;
+            pairs.push((key, self.value(elem).map_err(Error::in_element)?));
+        }
+        self.r.leave();
+        Ok(Value::Map(pairs.into()))
+    }
+
+    #[inline(never)]
+    fn interface(&mut self) -> Result<Value, Error> {
+        let Some((name, slot)) = self.r.interface()? else {
+            return Ok(Value::Interface(None));
+        };
+        self.r
+            .charge(size_of::<Dynamic>() + name.len() + 2 * size_of::<usize>())?;
+        let schema = self.schema(slot)?;
+        self.r.enter()?;
+        let value = self
+            .top(slot)
+            .map_err(|e| e.in_field(&format!("({name})")))?;
+        self.r.leave();
+        Ok(Value::Interface(Some(Box::new(Dynamic {
+            name: name.into(),
+            schema,
+            value,
+        }))))
     }
 
     fn bytes(&mut self) -> Result<Thin<u8>, Error> {
@@ -297,6 +313,7 @@ impl<'r, 'a> ValueReader<'r, 'a> {
         Ok(bytes.to_vec().into())
     }
 
+    #[inline(never)]
     fn list(&mut self, elem: NodeId, len: Option<usize>) -> Result<Value, Error> {
         let count = self.r.elements(1)?;
         if let Some(len) = len.filter(|&len| len != count) {
@@ -315,36 +332,55 @@ impl<'r, 'a> ValueReader<'r, 'a> {
         Ok(Value::List(items.into()))
     }
 
+    #[inline(never)]
     fn structure(&mut self, fields: &[Field]) -> Result<Value, Error> {
         self.r.enter()?;
         let mut sent: Vec<(Arc<str>, Value)> = Vec::new();
-        let mut next = 0usize;
-        loop {
-            let at = self.r.cur;
-            let delta = self.r.uint()?;
-            if delta == 0 {
-                break;
-            }
-            let found = usize::try_from(delta)
-                .ok()
-                .and_then(|delta| next.checked_add(delta))
-                .and_then(|number| Some((number, fields.get(number - 1)?)));
-            let Some((number, field)) = found else {
-                return Err(at.no_such_field(fields.len()));
-            };
-            next = number;
+        let mut next = 0;
+        while let Some(field) = self.next_field(fields, &mut next)? {
             if sent.len() == sent.capacity() {
-                // Small structs get what they need at most, others grow. Counted as it grows, since the old and the
-                // new place are there at the same time.
-                let capacity = (2 * sent.capacity()).clamp(fields.len().min(4), usize::MAX);
-                self.charge_thin::<(Arc<str>, Value)>(capacity)?;
-                sent.reserve_exact(capacity - sent.len());
+                self.grow(&mut sent, fields.len())?;
             }
-            let value = self.value(field.ty).map_err(|e| e.in_field(&field.name))?;
-            sent.push((field.name.clone(), value));
+            match self.value(field.ty) {
+                Ok(value) => sent.push((field.name.clone(), value)),
+                Err(error) => return Err(error.in_field(&field.name)),
+            }
         }
         self.r.leave();
         Ok(Value::Struct(sent.into()))
+    }
+
+    #[inline]
+    fn next_field<'f>(
+        &mut self,
+        fields: &'f [Field],
+        next: &mut usize,
+    ) -> Result<Option<&'f Field>, Error> {
+        let at = self.r.cur;
+        let delta = self.r.uint()?;
+        if delta == 0 {
+            return Ok(None);
+        }
+        let number = usize::try_from(delta)
+            .ok()
+            .and_then(|delta| next.checked_add(delta));
+        match number.and_then(|number| Some((number, fields.get(number - 1)?))) {
+            Some((number, field)) => {
+                *next = number;
+                Ok(Some(field))
+            }
+            None => Err(at.no_such_field(fields.len())),
+        }
+    }
+
+    /// Small structs get what they need at most, others grow. Counted as it grows, since the old and the new place are
+    /// there at the same time.
+    #[inline(never)]
+    fn grow(&mut self, sent: &mut Vec<(Arc<str>, Value)>, fields: usize) -> Result<(), Error> {
+        let capacity = (2 * sent.capacity()).max(fields.min(4));
+        self.charge_thin::<(Arc<str>, Value)>(capacity)?;
+        sent.reserve_exact(capacity - sent.len());
+        Ok(())
     }
 
     fn charge_thin<T>(&mut self, count: usize) -> Result<(), Error> {
