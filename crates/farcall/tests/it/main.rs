@@ -4,3 +4,4 @@ mod calls;
 mod discover;
 mod registry;
 mod script;
+mod service;
