@@ -124,6 +124,30 @@ impl Describer {
         id
     }
 
+    /// Adds a type that is given as data.
+    pub(crate) fn import(&mut self, ty: &Schema) -> NodeId {
+        let base = self.nodes.len();
+        let place = |id: NodeId| {
+            if id.ix() < schema::BASIC_NODES {
+                return id;
+            }
+            NodeId((base + id.ix() - schema::BASIC_NODES) as u32)
+        };
+        for node in ty.nodes().iter().skip(schema::BASIC_NODES) {
+            let mut node = node.clone();
+            match &mut node.kind {
+                Kind::Array { elem, .. } | Kind::Slice { elem } => *elem = place(*elem),
+                Kind::Map { key, elem } => (*key, *elem) = (place(*key), place(*elem)),
+                Kind::Struct { fields } => fields
+                    .iter_mut()
+                    .for_each(|field| field.ty = place(field.ty)),
+                _ => {}
+            }
+            self.nodes.push(node);
+        }
+        place(ty.root())
+    }
+
     pub(crate) fn get(&self, id: NodeId) -> &Node {
         &self.nodes[id.ix()]
     }

@@ -5,7 +5,10 @@ mod foreign_bytes;
 mod lists;
 mod maps;
 mod numbers;
+mod opaque;
 mod pointers;
 mod text;
 
+pub use numbers::Complex;
+pub use opaque::{BinaryEncoded, GobEncoded, SelfEncoded, TextEncoded};
 pub use text::GoString;

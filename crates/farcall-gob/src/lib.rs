@@ -24,6 +24,15 @@ mod decode;
 mod gob;
 mod impls;
 
+mod value;
+
+mod canonical;
+
+#[cfg(feature = "json")]
+mod base64;
+#[cfg(feature = "json")]
+mod json;
+
 #[cfg(feature = "derive")]
 pub use farcall_macros::Gob;
 
@@ -31,9 +40,10 @@ pub use decode::{Decoder, Next, Types};
 pub use encode::{Encoder, Mark};
 pub use error::{Error, ErrorKind};
 pub use gob::Gob;
-pub use impls::GoString;
+pub use impls::{BinaryEncoded, Complex, GoString, GobEncoded, SelfEncoded, TextEncoded};
 pub use limits::Limits;
 pub use schema::{Field, Kind, Node, NodeId, Opaque, Schema};
+pub use value::{Dynamic, Thin, Value};
 
 /// What the derive's output calls. Not part of the API.
 #[doc(hidden)]

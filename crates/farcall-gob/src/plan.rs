@@ -348,7 +348,7 @@ fn in_parts(mut error: Error, local: &Describer, todo: &[Todo], mut at: usize) -
 
 impl Node {
     /// For error texts: the kind, and the name or the fields.
-    fn in_short(&self) -> String {
+    pub(crate) fn in_short(&self) -> String {
         let named = |what: &str| {
             if self.name.is_empty() {
                 format!("a {what}")

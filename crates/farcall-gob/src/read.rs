@@ -5,8 +5,10 @@ use std::borrow::Cow;
 
 use crate::cursor::Cursor;
 use crate::error::{Error, ErrorKind};
+use crate::impls::SelfEncoded;
 use crate::limits::{Depth, Limits};
 use crate::plan::{At, FieldPlans, SKIP};
+use crate::schema::{Kind, Node, NodeId, Schema};
 use crate::table::Table;
 use crate::walk::Walk;
 use crate::wire;
@@ -119,6 +121,64 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// What an interface holds: the name and the type, with the contents to be read next. `None` for nil.
+    pub(crate) fn interface(&mut self) -> Result<Option<(&'a str, NodeId)>, Error> {
+        let at = self.cur;
+        let name = self.cur.interface_name()?;
+        if name.is_empty() {
+            return Ok(None);
+        }
+        let Ok(name) = std::str::from_utf8(name) else {
+            return Err(at.corrupt("the name of a type in an interface is not UTF-8"));
+        };
+        // See `walk`, which has passed here before.
+        loop {
+            if self.cur.msg.is_empty() && self.cur.next_message(usize::MAX)?.is_some() {
+                return Err(self.cur.corrupt("the value is cut off"));
+            }
+            let id = self.cur.id()?;
+            if id > 0 {
+                let slot = self.table.find_checked(id)?;
+                self.uint()?;
+                return Ok(Some((name, slot)));
+            }
+            self.table
+                .pass_definition(-id, &mut self.cur, self.limits)?;
+            if !self.cur.msg.is_empty() {
+                self.uint()?;
+            }
+        }
+    }
+
+    /// The sender's type in a slot.
+    pub(crate) fn node(&self, slot: NodeId) -> Result<&'a Node, Error> {
+        self.table
+            .node(slot)
+            .map(|node| &**node)
+            .ok_or_else(|| Error::corrupt("a type is used but not defined"))
+    }
+
+    pub(crate) fn is_struct(&self, slot: NodeId) -> bool {
+        matches!(
+            self.table.node(slot).map(|node| &node.kind),
+            Some(Kind::Struct { .. })
+        )
+    }
+
+    /// The sender's type in a slot, and all that it is made of, as a graph of their own. Its memory is counted.
+    pub(crate) fn schema(&mut self, slot: NodeId) -> Result<Schema, Error> {
+        self.table
+            .schema(slot, &mut self.memory)
+            .ok_or_else(|| self.too_large())
+    }
+
+    /// A value that encodes itself.
+    #[doc(hidden)]
+    pub fn self_encoded<T: SelfEncoded>(&mut self) -> Result<T, Error> {
+        let bytes = self.bytes()?;
+        T::decode(bytes).map_err(|e| e.at_offset(self.cur.offset()))
+    }
+
     /// Passes over a value.
     pub fn skip(&mut self, at: At<'_>) -> Result<(), Error> {
         let Some(slot) = at.skipped() else {
@@ -194,9 +254,6 @@ impl<'p> Fields<'p> {
 
     #[cold]
     fn out_of_bounds(&self, r: &Reader<'_>) -> Error {
-        r.cur.corrupt(format!(
-            "a field beyond the {} that the struct has",
-            self.plans.len()
-        ))
+        r.cur.no_such_field(self.plans.len())
     }
 }

@@ -86,6 +86,8 @@ impl<T: Gob + Serialize + DeserializeOwned + Send + Sync + 'static> Message for 
 pub enum Body<'a> {
     /// A value of a Rust type.
     Typed(&'a dyn Encode),
+    /// A value without one.
+    Dynamic(&'a Dynamic),
 }
 
 impl<'a, T: Message> From<&'a T> for Body<'a> {
@@ -102,12 +104,15 @@ impl Body<'_> {
     ) -> Result<(), EncodeError> {
         match self {
             Body::Typed(value) => guarded(|| value.to_gob(encoder, out)),
+            Body::Dynamic(dynamic) => dynamic.to_gob(encoder, out),
         }
     }
 
     pub(crate) fn to_json(self, out: &mut Vec<u8>) -> Result<(), EncodeError> {
         match self {
             Body::Typed(value) => guarded(|| value.to_json(out)),
+            Body::Dynamic(dynamic) => serde_json::to_writer(out, &dynamic.json)
+                .map_err(|error| EncodeError::new("json", error)),
         }
     }
 }
@@ -121,6 +126,30 @@ fn guarded(encode: impl FnOnce() -> Result<(), EncodeError>) -> Result<(), Encod
             "its encoding panicked",
         ))
     })
+}
+
+/// A value given as JSON, for callers that have no Rust type for it.
+#[derive(Clone, Debug)]
+pub struct Dynamic {
+    json: serde_json::Value,
+    schema: gob::Schema,
+}
+
+impl Dynamic {
+    /// A value whose gob type is told by `schema`, or else taken from the JSON: integers are `int`, other numbers
+    /// `float64`, objects structs.
+    pub fn new(json: serde_json::Value, schema: Option<gob::Schema>) -> Dynamic {
+        let schema = schema.unwrap_or_else(|| gob::Schema::infer(&json));
+        Dynamic { json, schema }
+    }
+
+    fn to_gob(&self, encoder: &mut gob::Encoder, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        let failed = |error| EncodeError::new("argument", error);
+        let value = gob::Value::from_json(&self.json, &self.schema).map_err(failed)?;
+        encoder
+            .encode_value(&value, &self.schema, out)
+            .map_err(failed)
+    }
 }
 
 /// A value of a type that can travel, with the type forgotten. Every [`Message`] is one.
@@ -163,6 +192,10 @@ pub enum BodyRef<'a> {
     Gob(GobStream<'a>, &'a [u8]),
     /// One JSON value.
     Json(&'a [u8]),
+    /// Nothing was given, which stands for the zero value.
+    Zero,
+    /// What was given can be no body, for this reason.
+    Bad(&'static str),
 }
 
 /// Where a gob value's type definitions are.
@@ -188,7 +221,30 @@ impl BodyRef<'_> {
                 types.decode(raw).map_err(DecodeError::new)
             }
             BodyRef::Json(raw) => from_json(raw),
+            BodyRef::Zero => T::zero()
+                .ok_or_else(|| DecodeError::new("the argument is missing, and has no zero value")),
+            BodyRef::Bad(why) => Err(DecodeError::new(why)),
         }
+    }
+
+    /// Decodes the value without a type for it, as JSON for people.
+    ///
+    /// # Errors
+    ///
+    /// When the bytes are damaged.
+    pub fn to_plain_json(self) -> Result<serde_json::Value, DecodeError> {
+        match self {
+            BodyRef::Gob(GobStream::Reader(decoder), raw) => {
+                decoder.decode_value(raw).map_err(DecodeError::new)
+            }
+            BodyRef::Gob(GobStream::Shared(types), raw) => {
+                types.decode_value(raw).map_err(DecodeError::new)
+            }
+            BodyRef::Json(raw) => return serde_json::from_slice(raw).map_err(DecodeError::new),
+            BodyRef::Zero => return Ok(serde_json::Value::Null),
+            BodyRef::Bad(why) => return Err(DecodeError::new(why)),
+        }
+        .map(|value| value.to_plain_json())
     }
 }
 

@@ -3,8 +3,10 @@
 
 mod gob_pairs;
 mod json_pairs;
+mod json_rpc;
 
 use self::gob_pairs::GobNames;
+pub use self::json_rpc::JsonCall;
 use crate::{Body, BodyRef, Codec, EncodeError, Limits, Violation};
 
 /// What a message is.
@@ -41,6 +43,8 @@ pub struct Header {
     pub load: Load,
     /// Names and values, in the order given.
     pub metadata: Vec<(String, String)>,
+    /// What a JSON-RPC request wants back; its reply takes it along.
+    pub json: Option<Box<JsonCall>>,
 }
 
 /// How loaded a server is, in its own view: three bytes that can ride on every reply.
@@ -96,9 +100,11 @@ pub enum Framing {
     Farcall(Codec),
     /// Go's net/rpc: pairs of gob values under its own names.
     NetRpc,
+    /// JSON-RPC: one object for each message.
+    JsonRpc,
 }
 
-/// Which end of a connection this is. net/rpc writes requests and replies differently.
+/// Which end of a connection this is. net/rpc and JSON-RPC write requests and replies differently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     /// Sends requests.
@@ -133,15 +139,17 @@ pub struct FrameReader(Reader);
 enum Reader {
     Gob(gob_pairs::Reader),
     Json(json_pairs::Reader),
+    JsonRpc(json_rpc::Reader),
 }
 
 impl FrameReader {
-    /// A reader for what the peer sends.
-    pub fn new(framing: Framing, limits: &Limits) -> FrameReader {
+    /// A reader on `side`, of what its peer sends.
+    pub fn new(framing: Framing, side: Side, limits: &Limits) -> FrameReader {
         FrameReader(match framing {
             Framing::Farcall(Codec::Gob) => Reader::Gob(gob_pairs::Reader::new(limits, true)),
             Framing::NetRpc => Reader::Gob(gob_pairs::Reader::new(limits, false)),
             Framing::Farcall(Codec::Json) => Reader::Json(json_pairs::Reader::new(limits)),
+            Framing::JsonRpc => Reader::JsonRpc(json_rpc::Reader::new(limits, side)),
         })
     }
 
@@ -156,6 +164,7 @@ impl FrameReader {
         match &mut self.0 {
             Reader::Gob(reader) => reader.next(input),
             Reader::Json(reader) => reader.next(input),
+            Reader::JsonRpc(reader) => reader.next(input),
         }
     }
 
@@ -164,6 +173,7 @@ impl FrameReader {
         match &mut self.0 {
             Reader::Gob(reader) => &mut reader.header,
             Reader::Json(reader) => &mut reader.header,
+            Reader::JsonRpc(reader) => &mut reader.header,
         }
     }
 
@@ -172,6 +182,7 @@ impl FrameReader {
         match &mut self.0 {
             Reader::Gob(reader) => reader.body(raw),
             Reader::Json(_) => BodyRef::Json(raw),
+            Reader::JsonRpc(reader) => reader.body(raw),
         }
     }
 
@@ -179,7 +190,7 @@ impl FrameReader {
     pub fn body_kind(&self) -> BodyKind {
         match &self.0 {
             Reader::Gob(reader) => BodyKind::Gob(reader.types()),
-            Reader::Json(_) => BodyKind::Json,
+            Reader::Json(_) | Reader::JsonRpc(_) => BodyKind::Json,
         }
     }
 }
@@ -209,6 +220,7 @@ pub struct FrameWriter(Writer);
 enum Writer {
     Gob(gob_pairs::Writer),
     Json(json_pairs::Writer),
+    JsonRpc(json_rpc::Writer),
 }
 
 impl FrameWriter {
@@ -221,6 +233,7 @@ impl FrameWriter {
                 Side::Server => GobNames::Response,
             })),
             Framing::Farcall(Codec::Json) => Writer::Json(json_pairs::Writer::default()),
+            Framing::JsonRpc => Writer::JsonRpc(json_rpc::Writer::new(side)),
         })
     }
 
@@ -231,6 +244,7 @@ impl FrameWriter {
         match &mut self.0 {
             Writer::Gob(writer) => &mut writer.header,
             Writer::Json(writer) => &mut writer.header,
+            Writer::JsonRpc(writer) => &mut writer.header,
         }
     }
 
@@ -244,6 +258,7 @@ impl FrameWriter {
         let written = match &mut self.0 {
             Writer::Gob(writer) => writer.write(body, out),
             Writer::Json(writer) => writer.write(body, out),
+            Writer::JsonRpc(writer) => writer.write(body, out),
         };
         if written.is_err() {
             out.truncate(start);
@@ -265,6 +280,7 @@ impl Header {
             code,
             load,
             metadata,
+            json,
         } = self;
         service_method.clear();
         error.clear();
@@ -274,6 +290,7 @@ impl Header {
         *timeout_ns = 0;
         *code = 0;
         *load = Load::default();
+        *json = None;
     }
 }
 

@@ -7,7 +7,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use farcall_wire::{Body, Code, Codec, Limits, Message};
+use farcall_gob::Schema;
+use farcall_wire::{Body, Code, Codec, Dynamic, Limits, Message};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -194,6 +195,31 @@ impl Client {
         Via::Client(self).go(method, args)
     }
 
+    /// Calls `Service.Method` without Rust types: JSON in, JSON out, in whichever codec the connection speaks.
+    ///
+    /// gob needs to know types that JSON does not tell apart. `types` tells the argument's; without it, integers are
+    /// sent as `int`, other numbers as `float64`, and objects as structs, which Go matches by member names.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::call`], and when the JSON does not fit `types`.
+    pub async fn call_json(
+        &self,
+        method: &str,
+        args: serde_json::Value,
+        types: Option<Schema>,
+        limit: Option<Duration>,
+    ) -> Result<serde_json::Value> {
+        let args = Dynamic::new(args, types);
+        let options = CallOptions {
+            timeout: limit,
+            ..CallOptions::default()
+        };
+        self.invoke(method, Body::Dynamic(&args), &options)
+            .await?
+            .to_plain_json()
+    }
+
     /// Where the server is.
     pub fn address(&self) -> &Address {
         &self.0.address
@@ -222,6 +248,11 @@ impl Client {
         if let Some(connection) = connection {
             connection.retire();
         }
+    }
+
+    /// Ends when a connection is open, or cannot be made. The dial goes on when nobody waits for it any more.
+    pub(crate) async fn ready(&self) -> Result<()> {
+        self.connection().await.map(drop)
     }
 
     /// Begins a call if that takes no waiting: when a connection is open and has room.

@@ -20,12 +20,15 @@ pub mod balance;
 pub mod discover;
 pub mod registry;
 
+mod cluster;
+
 mod dashboard;
 mod server;
 
 pub use address::{Address, AddressError, Dialect, Target, Transport};
 pub use channel::Channel;
 pub use client::{Call, CallFuture, Client, ClientBuilder, Pending};
+pub use cluster::{Cluster, ClusterBuilder};
 pub use context::Context;
 pub use error::{Code, Error, Reached, Result};
 pub use farcall_gob::Gob;

@@ -26,11 +26,13 @@ use crate::discover::{Endpoint, State};
 use crate::http::{self, Reply, Request, Surface};
 
 mod listen;
+mod open;
 mod registrar;
 mod remote;
 mod table;
 
 pub use listen::RegistryServer;
+pub use open::open;
 pub use registrar::{Advertise, Registrar, Registration};
 pub use remote::HttpRegistry;
 use table::Table;

@@ -160,8 +160,8 @@ impl Method {
         MethodSnapshot {
             name: self.name.clone(),
             doc: self.doc.clone(),
-            args: type_line(&self.args),
-            reply: type_line(&self.reply),
+            args: self.args.to_string(),
+            reply: self.reply.to_string(),
             idempotent: self.idempotent,
             calls: count(&self.counters.calls),
             errors: count(&self.counters.errors),
@@ -170,19 +170,9 @@ impl Method {
     }
 }
 
-fn type_line(schema: &Schema) -> String {
-    format!("{:?}", schema.root_node().kind)
-}
-
 impl fmt::Debug for Method {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}({}) {}",
-            self.name,
-            type_line(&self.args),
-            type_line(&self.reply)
-        )
+        write!(f, "{}({}) {}", self.name, self.args, self.reply)
     }
 }
 

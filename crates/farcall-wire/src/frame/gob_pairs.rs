@@ -144,6 +144,7 @@ impl TryFrom<Received> for Header {
             code: u8::try_from(wire.code).unwrap_or(0),
             load: Load::from_bits(wire.load),
             metadata,
+            json: None,
         })
     }
 }

@@ -235,6 +235,11 @@ impl RawReply {
         let body = self.connection.body_kind().body(&self.bytes);
         body.decode().map_err(undecodable)
     }
+
+    pub(crate) fn to_plain_json(&self) -> Result<serde_json::Value> {
+        let body = self.connection.body_kind().body(&self.bytes);
+        body.to_plain_json().map_err(undecodable)
+    }
 }
 
 /// The handler ran, so nothing is to be tried again; the connection stays in step.

@@ -88,10 +88,10 @@ impl Connection {
                 let text = format!("cannot open a conversation with {address}: {trouble}");
                 Error::new(Code::Unavailable, text).with_reached(Reached::NotSent)
             })?;
-        let frames = FrameReader::new(framing, &config.limits);
+        let frames = FrameReader::new(framing, Side::Client, &config.limits);
         let first_seq = match framing {
             // As in Go's own clients.
-            Framing::NetRpc => 0,
+            Framing::NetRpc | Framing::JsonRpc => 0,
             Framing::Farcall(_) => 1,
         };
         let connection = Arc::new(Connection {
@@ -426,7 +426,7 @@ async fn shake_hands(
     }
     match address.dialect {
         Dialect::NetRpc => Ok((Framing::NetRpc, Features::default())),
-        Dialect::JsonRpc => Err("this version of farcall does not speak JSON-RPC".to_owned()),
+        Dialect::JsonRpc => Ok((Framing::JsonRpc, Features::default())),
         Dialect::Farcall => {
             let nanos = |limit: Option<Duration>| {
                 limit.map_or(0, |limit| limit.as_nanos().min(i64::MAX as u128) as i64)

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use farcall_wire::{
     Body, BodyRef, Code, Codec, Features, FrameReader, FrameWriter, Framing, GO_RPC_CONNECTED,
-    GO_RPC_PATH, Header, Hello, Kind, Load, Opening, Side, Step, TINYRPC_CONNECTED, TINYRPC_PATH,
-    Violation, go_duration, read_connect, sniff,
+    GO_RPC_PATH, Header, Hello, JsonCall, Kind, Load, Opening, Side, Step, TINYRPC_CONNECTED,
+    TINYRPC_PATH, Violation, go_duration, read_connect, sniff,
 };
 use tokio::io::AsyncWriteExt;
 use tokio::sync::watch;
@@ -88,6 +88,7 @@ pub(super) async fn serve(shared: Arc<Shared>, mut stream: Stream) {
             let codec = match framing {
                 Framing::Farcall(codec) => codec,
                 Framing::NetRpc => Codec::Gob,
+                Framing::JsonRpc => Codec::Json,
             };
             let peer = Arc::new(Peer {
                 address: stream.peer.clone(),
@@ -137,7 +138,7 @@ async fn open(shared: &Shared, stream: &mut Stream, inbox: &mut Inbox) -> Result
     match opening {
         None => Ok(Opened::Done),
         Some(Opening::Hello) => hello(shared, stream, inbox, None).await,
-        Some(Opening::NetRpc) => Ok(net_rpc()),
+        Some(Opening::NetRpc) => Ok(plain(Framing::NetRpc, "net/rpc")),
         Some(Opening::Connect) => {
             let read = |input: &[u8]| {
                 let read = read_connect(input, limits)?;
@@ -151,7 +152,7 @@ async fn open(shared: &Shared, stream: &mut Stream, inbox: &mut Inbox) -> Result
                 TINYRPC_PATH => hello(shared, stream, inbox, Some(TINYRPC_CONNECTED)).await,
                 GO_RPC_PATH => {
                     stream.writer.write_all(GO_RPC_CONNECTED).await?;
-                    Ok(net_rpc())
+                    Ok(plain(Framing::NetRpc, "net/rpc"))
                 }
                 _ => {
                     stream.writer.write_all(NO_SUCH_PATH).await?;
@@ -165,9 +166,7 @@ async fn open(shared: &Shared, stream: &mut Stream, inbox: &mut Inbox) -> Result
         Some(Opening::Tls) => {
             Err(Violation::new("the peer speaks TLS, and this server has none").into())
         }
-        Some(Opening::JsonRpc) => {
-            Err(Violation::new("the peer speaks JSON-RPC, and this server does not").into())
-        }
+        Some(Opening::JsonRpc) => Ok(plain(Framing::JsonRpc, "json-rpc")),
     }
 }
 
@@ -175,10 +174,11 @@ const NO_SUCH_PATH: &[u8] =
     b"HTTP/1.0 404 Not Found\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 19\r\n\
     Connection: close\r\n\r\n404 page not found\n";
 
-fn net_rpc() -> Opened {
+/// A dialect without a handshake.
+fn plain(framing: Framing, dialect: &'static str) -> Opened {
     Opened::Rpc {
-        framing: Framing::NetRpc,
-        dialect: "net/rpc",
+        framing,
+        dialect,
         features: Features::default(),
         handle_timeout: None,
     }
@@ -265,6 +265,7 @@ struct Request {
     task: Option<AbortHandle>,
     /// The name as the peer wrote it: peers that may be Go's get it back.
     name: Option<String>,
+    json: Option<Box<JsonCall>>,
 }
 
 impl Connection {
@@ -349,7 +350,7 @@ impl Connection {
         reader: &mut ReadHalf,
         mut inbox: Inbox,
     ) -> Result<(), Trouble> {
-        let mut frames = FrameReader::new(self.framing, &self.shared.config.limits);
+        let mut frames = FrameReader::new(self.framing, Side::Server, &self.shared.config.limits);
         loop {
             let at_least = loop {
                 match frames.next(inbox.bytes())? {
@@ -407,7 +408,7 @@ impl Connection {
                 // A handler without a task ends within the reading task's own poll: there is nothing to stop.
                 if let Some((id, Some(task))) = cancelled {
                     task.abort();
-                    self.end_request(id, true, |_| None);
+                    self.end_request(id, true, None);
                 }
             }
             // Clients that go away close.
@@ -434,7 +435,13 @@ impl Connection {
             .err()
             .map(|missing| missing_text(self.framing, *missing, &header.service_method));
         let name = (!self.features.code).then_some(header.service_method);
-        let id = self.link.lock().side.begin(header.seq, method, name);
+        let id = self.link.lock().side.begin(Request {
+            seq: header.seq,
+            method,
+            task: None,
+            name,
+            json: header.json,
+        });
         let Ok(method) = found else {
             return self.fail(
                 id,
@@ -506,16 +513,11 @@ impl Connection {
 
     /// Sends an error as the reply. The connection stays in step: an error has a body too.
     fn fail(&self, id: u64, error: Error) {
-        self.end_request(id, true, |sending_to| Some((error, sending_to.seq)));
+        self.end_request(id, true, Some(error));
     }
 
-    /// Ends a request, with an error reply if `error` gives one. The first end counts.
-    fn end_request(
-        &self,
-        id: u64,
-        failed: bool,
-        error: impl FnOnce(&Request) -> Option<(Error, u64)>,
-    ) {
+    /// Ends a request, with an error reply if there is an error. The first end counts.
+    fn end_request(&self, id: u64, failed: bool, error: Option<Error>) {
         let mut sending = self.link.lock();
         let Some(request) = sending.side.requests.remove(&id) else {
             return;
@@ -524,20 +526,17 @@ impl Connection {
             method.ended(failed);
         }
         let mut wake = Vec::new();
-        if let Some((error, seq)) = error(&request) {
+        if let Some(error) = error {
             let load = self.load(&sending);
             let sent = sending.send(Body::from(&()), |header| {
-                header.seq = seq;
-                header
-                    .service_method
-                    .push_str(request.name.as_deref().unwrap_or_default());
+                request.address(header);
                 // An empty text would look like success.
                 let text = match error.message() {
                     "" => error.code().as_str(),
                     text => text,
                 };
                 header.error.push_str(text);
-                if self.features.code {
+                if self.features.code || self.framing == Framing::JsonRpc {
                     header.code = error.code().number();
                 }
                 header.load = load;
@@ -624,16 +623,21 @@ impl ReplyTo for Connection {
     }
 }
 
+impl Request {
+    /// Makes a header the one of this request's reply.
+    fn address(&self, header: &mut Header) {
+        header.seq = self.seq;
+        header
+            .service_method
+            .push_str(self.name.as_deref().unwrap_or_default());
+        header.json = self.json.clone();
+    }
+}
+
 impl Serving {
-    fn begin(&mut self, seq: u64, method: Option<Arc<Method>>, name: Option<String>) -> u64 {
+    fn begin(&mut self, request: Request) -> u64 {
         let id = self.next_request;
         self.next_request += 1;
-        let request = Request {
-            seq,
-            method,
-            task: None,
-            name,
-        };
         self.requests.insert(id, request);
         id
     }
@@ -650,9 +654,13 @@ fn missing_text(framing: Framing, missing: Missing, name: &str) -> String {
         (Framing::Farcall(_), Missing::IllFormed) => {
             format!("rpc server: service/method request ill-formed: {name}")
         }
-        (Framing::NetRpc, Missing::Service) => format!("rpc: can't find service {name}"),
-        (Framing::NetRpc, Missing::Method) => format!("rpc: can't find method {name}"),
-        (Framing::NetRpc, Missing::IllFormed) => {
+        (Framing::NetRpc | Framing::JsonRpc, Missing::Service) => {
+            format!("rpc: can't find service {name}")
+        }
+        (Framing::NetRpc | Framing::JsonRpc, Missing::Method) => {
+            format!("rpc: can't find method {name}")
+        }
+        (Framing::NetRpc | Framing::JsonRpc, Missing::IllFormed) => {
             format!("rpc: service/method request ill-formed: {name}")
         }
     }

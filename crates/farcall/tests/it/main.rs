@@ -1,7 +1,9 @@
 //! Tests over real sockets, one module a topic. Everything listens on loopback, at a port that the system chose.
 
 mod calls;
+mod cluster;
 mod discover;
+mod pages;
 mod registry;
 mod script;
 mod service;
