@@ -345,7 +345,8 @@ fn is_name(name: &str) -> bool {
 
 /// A service as it stands, for people and dashboards.
 #[non_exhaustive]
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct ServiceSnapshot {
     /// The service's name.
     pub name: String,
@@ -357,7 +358,8 @@ pub struct ServiceSnapshot {
 
 /// A method as it stands. Counts are since the server began.
 #[non_exhaustive]
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct MethodSnapshot {
     /// The method's name, without its service's.
     pub name: String,

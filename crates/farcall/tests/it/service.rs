@@ -110,3 +110,43 @@ async fn the_server_knows_names_and_descriptions() {
     ];
     assert_eq!(methods, expected);
 }
+
+#[tokio::test]
+async fn a_server_describes_itself_to_whoever_asks_at_its_address() {
+    let server = server().await;
+    let heater = HeaterClient::connect(&server.address().to_string()).await;
+    heater.unwrap().set(&99).await.unwrap_err();
+    let limit = std::time::Duration::from_secs(5);
+    let services = farcall::describe(server.address(), limit).await.unwrap();
+    assert_eq!(services[0].name, "Heater");
+    let set = services[0].methods.iter().find(|m| m.name == "SetTo");
+    assert_eq!(set.map(|m| (m.calls, m.errors)), Some((1, 1)));
+}
+
+#[tokio::test]
+async fn nobody_no_answer_and_an_answer_that_is_no_description_are_told_apart() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = farcall::Address::tcp(listener.local_addr().unwrap());
+    let limit = std::time::Duration::from_millis(50);
+    let error = farcall::describe(&address, limit).await.unwrap_err();
+    assert_eq!(error.code(), Code::DeadlineExceeded);
+
+    let limit = std::time::Duration::from_secs(5);
+    let answer = async {
+        // The first is the connection of above.
+        let _ = listener.accept().await.unwrap();
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let nonsense = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi";
+        tokio::io::AsyncWriteExt::write_all(&mut stream, nonsense)
+            .await
+            .unwrap();
+        stream
+    };
+    let (error, _stream) = tokio::join!(farcall::describe(&address, limit), answer);
+    assert_eq!(error.unwrap_err().code(), Code::Unimplemented);
+
+    drop(listener);
+    let error = farcall::describe(&address, limit).await.unwrap_err();
+    assert_eq!(error.code(), Code::Unavailable);
+    assert!(error.is_retryable());
+}
