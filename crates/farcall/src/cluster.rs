@@ -12,7 +12,8 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use farcall_wire::{Body, Codec, Message};
+use farcall_gob::Schema;
+use farcall_wire::{Body, Codec, Dynamic, Message};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
@@ -164,6 +165,27 @@ impl Cluster {
         Via::Cluster(self).go(method, args)
     }
 
+    /// Calls `Service.Method` on one of the servers without Rust types. See [`Client::call_json`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Cluster::call`], and when the JSON does not fit `types`.
+    pub async fn call_json(
+        &self,
+        method: &str,
+        args: serde_json::Value,
+        types: Option<Schema>,
+        limit: Option<Duration>,
+    ) -> Result<serde_json::Value> {
+        let args = Dynamic::new(args, types);
+        let options = CallOptions {
+            timeout: limit,
+            ..CallOptions::default()
+        };
+        let reply = self.invoke(method, Body::Dynamic(&args), &options).await?;
+        reply.to_plain_json()
+    }
+
     /// Calls `Service.Method` on every server at once, and gives each one's own outcome, sorted by address. Nothing is
     /// tried twice, and no failure keeps the others from ending.
     ///
@@ -175,26 +197,30 @@ impl Cluster {
         method: &str,
         args: &impl Message,
     ) -> Result<Vec<(Address, Result<R>)>> {
-        let fleet = self.0.fleet().await;
-        if fleet.all().len() == 0 {
-            return Err(nobody(&fleet));
-        }
-        let options = CallOptions {
-            timeout: self.0.config.call_timeout,
-            ..CallOptions::default()
+        let outcomes = self.invoke_all(method, Body::from(args)).await?;
+        let decode = |(address, outcome): (_, Result<RawReply>)| {
+            (address, outcome.and_then(|raw| raw.decode()))
         };
-        let calls = fleet.all().map(|line| {
-            let (body, options) = (Body::from(args), &options);
-            let call = async move {
-                let _busy = line.busy();
-                let outcome = line.client.invoke(method, body, options).await;
-                note(line, &outcome);
-                let outcome = outcome.and_then(|raw| raw.decode());
-                (line.address.clone(), outcome)
-            };
-            Box::pin(call) as Pin<Box<dyn Future<Output = _> + Send>>
-        });
-        Ok(all(calls.collect()).await)
+        Ok(outcomes.into_iter().map(decode).collect())
+    }
+
+    /// Does the same without Rust types. See [`Client::call_json`].
+    ///
+    /// # Errors
+    ///
+    /// When there is no server to call.
+    pub async fn broadcast_json(
+        &self,
+        method: &str,
+        args: serde_json::Value,
+        types: Option<Schema>,
+    ) -> Result<Vec<(Address, Result<serde_json::Value>)>> {
+        let args = Dynamic::new(args, types);
+        let outcomes = self.invoke_all(method, Body::Dynamic(&args)).await?;
+        let decode = |(address, outcome): (_, Result<RawReply>)| {
+            (address, outcome.and_then(|raw| raw.to_plain_json()))
+        };
+        Ok(outcomes.into_iter().map(decode).collect())
     }
 
     /// What is known about the servers now, and whether the list is stale.
@@ -214,6 +240,33 @@ impl Cluster {
         self.0.following.abort();
         self.0.fleet.store(Arc::new(Fleet::empty(true)));
         self.0.changed.send_replace(());
+    }
+
+    /// Makes a call on every server, once.
+    async fn invoke_all(
+        &self,
+        method: &str,
+        body: Body<'_>,
+    ) -> Result<Vec<(Address, Result<RawReply>)>> {
+        let fleet = self.0.fleet().await;
+        if fleet.all().len() == 0 {
+            return Err(nobody(&fleet));
+        }
+        let options = CallOptions {
+            timeout: self.0.config.call_timeout,
+            ..CallOptions::default()
+        };
+        let calls = fleet.all().map(|line| {
+            let options = &options;
+            let call = async move {
+                let _busy = line.busy();
+                let outcome = line.client.invoke(method, body, options).await;
+                note(line, &outcome);
+                (line.address.clone(), outcome)
+            };
+            Box::pin(call) as Pin<Box<dyn Future<Output = _> + Send>>
+        });
+        Ok(all(calls.collect()).await)
     }
 
     /// Makes a call on one server after the other, until one of them may have got it.
