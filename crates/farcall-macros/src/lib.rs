@@ -38,8 +38,30 @@ pub fn derive_gob(item: TokenStream) -> TokenStream {
 
 /// Makes a trait a remote service: see `farcall`'s crate page for the whole picture.
 ///
-/// The trait keeps its methods, and implementing it is ordinary Rust. `into_service` makes a `farcall::Service` from an
-/// implementation, and beside the trait `Arith` stands its client, `ArithClient`.
+/// The trait keeps its methods, and implementing it is ordinary Rust:
+///
+/// ```
+/// #[farcall::service]
+/// pub trait Arith {
+///     /// Multiplies.
+///     async fn multiply(&self, factors: [i64; 2]) -> farcall::Result<i64>;
+/// }
+///
+/// struct Calculator;
+///
+/// impl Arith for Calculator {
+///     async fn multiply(&self, [a, b]: [i64; 2]) -> farcall::Result<i64> {
+///         a.checked_mul(b).ok_or_else(|| "too large".into())
+///     }
+/// }
+///
+/// // For a server: `Arith.Multiply` on the wire.
+/// let service: farcall::Service = Calculator.into_service();
+/// // For a caller: `ArithClient`, with a method for each of the trait's.
+/// async fn six_times_seven(client: &ArithClient) -> farcall::Result<i64> {
+///     client.multiply(&[6, 7]).await
+/// }
+/// ```
 ///
 /// # Methods
 ///

@@ -129,6 +129,11 @@ impl Method {
         self
     }
 
+    /// The types of the argument and of the reply.
+    pub(crate) fn types(&self) -> (&Schema, &Schema) {
+        (&self.args, &self.reply)
+    }
+
     pub(crate) fn run_on(&self) -> RunOn {
         self.run
     }
@@ -162,8 +167,6 @@ impl Method {
             doc: self.doc.clone(),
             args: self.args.to_string(),
             reply: self.reply.to_string(),
-            args_schema: self.args.clone(),
-            reply_schema: self.reply.clone(),
             idempotent: self.idempotent,
             calls: count(&self.counters.calls),
             errors: count(&self.counters.errors),
@@ -358,7 +361,8 @@ fn is_name(name: &str) -> bool {
 
 /// A service as it stands, for people and dashboards.
 #[non_exhaustive]
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct ServiceSnapshot {
     /// The service's name.
     pub name: String,
@@ -370,7 +374,8 @@ pub struct ServiceSnapshot {
 
 /// A method as it stands. Counts are since the server began.
 #[non_exhaustive]
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct MethodSnapshot {
     /// The method's name, without its service's.
     pub name: String,
@@ -380,12 +385,6 @@ pub struct MethodSnapshot {
     pub args: String,
     /// The reply's type.
     pub reply: String,
-    /// The argument's type as data.
-    #[serde(skip)]
-    pub args_schema: Schema,
-    /// The reply's type as data.
-    #[serde(skip)]
-    pub reply_schema: Schema,
     /// Calling it again does no harm.
     pub idempotent: bool,
     /// Calls that ended, well or not.
