@@ -11,6 +11,7 @@ use farcall_wire::{Body, Code, Message};
 
 use super::connection::{Connection, NotBegun};
 use crate::channel::Via;
+use crate::inbox::Kept;
 use crate::{Error, Result};
 
 /// What a caller can say about one call.
@@ -181,9 +182,9 @@ impl<R: Message> Future for Pending<R> {
 
 /// A request that was queued: its reply, or its being given up.
 pub(crate) struct InFlight {
-    connection: Arc<Connection>,
+    /// None once the call has ended.
+    connection: Option<Arc<Connection>>,
     seq: u64,
-    is_over: bool,
 }
 
 impl InFlight {
@@ -196,9 +197,8 @@ impl InFlight {
     ) -> Result<InFlight, NotBegun> {
         let seq = connection.begin(method, body, options, deadline)?;
         Ok(InFlight {
-            connection,
+            connection: Some(connection),
             seq,
-            is_over: false,
         })
     }
 }
@@ -207,10 +207,14 @@ impl Future for InFlight {
     type Output = Result<RawReply>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<RawReply>> {
-        let outcome = ready!(self.connection.poll_reply(self.seq, context));
-        self.is_over = true;
+        let connection = self
+            .connection
+            .as_ref()
+            .expect("a call is not polled after its end");
+        let outcome = ready!(connection.poll_reply(self.seq, context));
+        let connection = self.connection.take();
         Poll::Ready(outcome.map(|bytes| RawReply {
-            connection: Arc::clone(&self.connection),
+            connection: connection.expect("it was there just now"),
             bytes,
         }))
     }
@@ -218,8 +222,8 @@ impl Future for InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        if !self.is_over {
-            self.connection.forget(self.seq);
+        if let Some(connection) = &self.connection {
+            connection.forget(self.seq);
         }
     }
 }
@@ -227,17 +231,17 @@ impl Drop for InFlight {
 /// A good reply that was not decoded yet.
 pub(crate) struct RawReply {
     connection: Arc<Connection>,
-    bytes: Vec<u8>,
+    bytes: Kept,
 }
 
 impl RawReply {
     pub(crate) fn decode<R: Message>(self) -> Result<R> {
-        let body = self.connection.body_kind().body(&self.bytes);
+        let body = self.connection.body_kind().body(self.bytes.bytes());
         body.decode().map_err(undecodable)
     }
 
     pub(crate) fn to_plain_json(&self) -> Result<serde_json::Value> {
-        let body = self.connection.body_kind().body(&self.bytes);
+        let body = self.connection.body_kind().body(self.bytes.bytes());
         body.to_plain_json().map_err(undecodable)
     }
 }

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::{CallOptions, Config};
-use crate::inbox::Inbox;
+use crate::inbox::{Inbox, Kept};
 use crate::link::{Link, Sending, wake_all};
 use crate::transport::{ReadHalf, Stream};
 use crate::{Address, Dialect, Error, Reached, Result, Transport};
@@ -24,7 +24,7 @@ use crate::{Address, Dialect, Error, Reached, Result, Transport};
 const LINGER: Duration = Duration::from_secs(2);
 
 /// What a call ends with: the bytes of its reply, or why there are none.
-type Outcome = Result<Vec<u8>>;
+type Outcome = Result<Kept>;
 
 /// An open connection.
 pub(crate) struct Connection {
@@ -278,7 +278,7 @@ impl Connection {
                     break Ok(at_least);
                 }
                 Ok(Step::Message { consumed, body }) => {
-                    let body = body.to_vec();
+                    let body = Kept::copy(body);
                     inbox.consume(consumed);
                     sending.side.receive(frames, body, &mut wake);
                 }
@@ -293,7 +293,7 @@ impl Connection {
 }
 
 impl Waiting {
-    fn receive(&mut self, frames: &mut FrameReader, body: Vec<u8>, wake: &mut Vec<Waker>) {
+    fn receive(&mut self, frames: &mut FrameReader, body: Kept, wake: &mut Vec<Waker>) {
         let header = frames.header();
         match header.kind {
             Kind::Call => {
