@@ -23,6 +23,7 @@ pub(crate) fn expand(item: TokenStream) -> Result<TokenStream> {
     for param in input.generics.type_params_mut() {
         param.bounds.push(parse_quote!(#gob::__private::Gob));
     }
+    let mut forms = TokenStream::new();
     let body = match &input.data {
         Data::Struct(data) => match &data.fields {
             Fields::Named(_) | Fields::Unit => structure(&input.ident, &options, &data.fields)?,
@@ -34,7 +35,11 @@ pub(crate) fn expand(item: TokenStream) -> Result<TokenStream> {
                 ));
             }
         },
-        Data::Enum(data) => crate::gob_enum::expand(&options, data)?,
+        Data::Enum(data) => {
+            let code = crate::gob_enum::expand(&options, data)?;
+            forms = code.forms;
+            code.methods
+        }
         Data::Union(data) => {
             return Err(Error::new(
                 data.union_token.span(),
@@ -44,6 +49,9 @@ pub(crate) fn expand(item: TokenStream) -> Result<TokenStream> {
     };
     let name = &input.ident;
     let (impl_generics, type_generics, where_clause) = input.generics.split_for_impl();
+    if !forms.is_empty() {
+        forms = quote!(impl #impl_generics #name #type_generics #where_clause { #forms });
+    }
     Ok(quote! {
         #[automatically_derived]
         const _: () = {
@@ -56,6 +64,8 @@ pub(crate) fn expand(item: TokenStream) -> Result<TokenStream> {
             impl #impl_generics Gob for #name #type_generics #where_clause {
                 #body
             }
+
+            #forms
         };
     })
 }

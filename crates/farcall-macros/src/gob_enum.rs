@@ -6,7 +6,15 @@ use syn::{DataEnum, Error, Fields, Ident, LitStr, Result};
 
 use crate::gob::{TypeOptions, each_option};
 
-pub(crate) fn expand(options: &TypeOptions, data: &DataEnum) -> Result<TokenStream> {
+/// What is written for an enum.
+pub(crate) struct Code {
+    /// The trait's methods.
+    pub(crate) methods: TokenStream,
+    /// Functions of the enum that turn it into what is sent, and back.
+    pub(crate) forms: TokenStream,
+}
+
+pub(crate) fn expand(options: &TypeOptions, data: &DataEnum) -> Result<Code> {
     let variants = Variants::parse(data)?;
     match options.form.as_ref().map(|form| (form.value(), form)) {
         None => Ok(number(&variants, &quote!(i64))),
@@ -70,54 +78,64 @@ impl<'a> Variants<'a> {
 }
 
 /// An integer: Go's constants made with `iota`.
-fn number(variants: &Variants<'_>, int: &TokenStream) -> TokenStream {
-    let idents = &variants.idents;
-    let unknown = match variants.other {
+fn number(variants: &Variants<'_>, int: &TokenStream) -> Code {
+    let Variants { idents, other, .. } = variants;
+    let unknown = match other {
         Some(other) => quote!(Ok(Self::#other)),
-        None => quote!(Err(r.out_of_range(::std::format!(
-            "{number} is no variant of {}",
-            ::core::stringify!(Self)
-        )))),
+        None => quote!(Err(::std::format!(
+            "{form} is no variant of {}",
+            ::core::any::type_name::<Self>()
+        ))),
     };
-    quote! {
-        const HAS_ZERO: bool = false #(|| Self::#idents as #int == 0)*;
+    Code {
+        methods: quote! {
+            const HAS_ZERO: bool = false #(|| Self::#idents as #int == 0)*;
 
-        fn describe(d: &mut Describer) -> NodeId {
-            <#int as Gob>::describe(d)
-        }
+            fn describe(d: &mut Describer) -> NodeId {
+                <#int as Gob>::describe(d)
+            }
 
-        #[inline]
-        fn zero() -> Option<Self> {
-            #(if Self::#idents as #int == 0 {
-                return Some(Self::#idents);
-            })*
-            None
-        }
+            #[inline]
+            fn zero() -> Option<Self> {
+                #(if Self::#idents as #int == 0 {
+                    return Some(Self::#idents);
+                })*
+                None
+            }
 
-        #[inline]
-        fn is_left_out(&self) -> bool {
-            let number = match self { #(Self::#idents => Self::#idents as #int,)* };
-            number == 0
-        }
+            #[inline]
+            fn is_left_out(&self) -> bool {
+                self.__gob_form() == 0
+            }
 
-        #[inline]
-        fn put(&self, w: &mut Writer<'_>) -> Done {
-            let number = match self { #(Self::#idents => Self::#idents as #int,)* };
-            <#int as Gob>::put(&number, w)
-        }
+            #[inline]
+            fn put(&self, w: &mut Writer<'_>) -> Done {
+                <#int as Gob>::put(&self.__gob_form(), w)
+            }
 
-        fn get(r: &mut Reader<'_>, at: At<'_>) -> Read<Self> {
-            let number = <#int as Gob>::get(r, at)?;
-            #(if number == Self::#idents as #int {
-                return Ok(Self::#idents);
-            })*
-            #unknown
-        }
+            fn get(r: &mut Reader<'_>, at: At<'_>) -> Read<Self> {
+                let form = <#int as Gob>::get(r, at)?;
+                Self::__from_gob_form(form).map_err(|what| r.out_of_range(what))
+            }
+        },
+        forms: quote! {
+            #[inline]
+            fn __gob_form(&self) -> #int {
+                match self { #(Self::#idents => Self::#idents as #int,)* }
+            }
+
+            fn __from_gob_form(form: #int) -> ::core::result::Result<Self, ::std::string::String> {
+                #(if form == Self::#idents as #int {
+                    return Ok(Self::#idents);
+                })*
+                #unknown
+            }
+        },
     }
 }
 
-/// A string: Go's named string constants. The first variant is zero if its name is empty.
-fn text(variants: &Variants<'_>) -> TokenStream {
+/// A string: Go's named string constants. Only a variant whose name is empty is zero.
+fn text(variants: &Variants<'_>) -> Code {
     let Variants {
         idents,
         names,
@@ -125,42 +143,51 @@ fn text(variants: &Variants<'_>) -> TokenStream {
     } = variants;
     let unknown = match other {
         Some(other) => quote!(Ok(Self::#other)),
-        None => quote!(Err(r.out_of_range(::std::format!(
-            "{name:?} is no variant of {}",
-            ::core::stringify!(Self)
-        )))),
+        None => quote!(Err(::std::format!(
+            "{form:?} is no variant of {}",
+            ::core::any::type_name::<Self>()
+        ))),
     };
-    quote! {
-        const HAS_ZERO: bool = false #(|| #names.is_empty())*;
+    Code {
+        methods: quote! {
+            const HAS_ZERO: bool = false #(|| #names.is_empty())*;
 
-        fn describe(d: &mut Describer) -> NodeId {
-            <::std::string::String as Gob>::describe(d)
-        }
+            fn describe(d: &mut Describer) -> NodeId {
+                <::std::string::String as Gob>::describe(d)
+            }
 
-        fn zero() -> Option<Self> {
-            #(if #names.is_empty() {
-                return Some(Self::#idents);
-            })*
-            None
-        }
+            fn zero() -> Option<Self> {
+                #(if #names.is_empty() {
+                    return Some(Self::#idents);
+                })*
+                None
+            }
 
-        fn is_left_out(&self) -> bool {
-            let name = match self { #(Self::#idents => #names,)* };
-            name.is_empty()
-        }
+            fn is_left_out(&self) -> bool {
+                self.__gob_form().is_empty()
+            }
 
-        fn put(&self, w: &mut Writer<'_>) -> Done {
-            let name = match self { #(Self::#idents => #names,)* };
-            w.bytes(name.as_bytes());
-            Ok(())
-        }
+            fn put(&self, w: &mut Writer<'_>) -> Done {
+                w.bytes(self.__gob_form().as_bytes());
+                Ok(())
+            }
 
-        fn get(r: &mut Reader<'_>, at: At<'_>) -> Read<Self> {
-            let name = <::std::string::String as Gob>::get(r, at)?;
-            #(if name == #names {
-                return Ok(Self::#idents);
-            })*
-            #unknown
-        }
+            fn get(r: &mut Reader<'_>, at: At<'_>) -> Read<Self> {
+                let form = <::std::string::String as Gob>::get(r, at)?;
+                Self::__from_gob_form(form).map_err(|what| r.out_of_range(what))
+            }
+        },
+        forms: quote! {
+            fn __gob_form(&self) -> &'static str {
+                match self { #(Self::#idents => #names,)* }
+            }
+
+            fn __from_gob_form(form: ::std::string::String) -> ::core::result::Result<Self, ::std::string::String> {
+                #(if form == #names {
+                    return Ok(Self::#idents);
+                })*
+                #unknown
+            }
+        },
     }
 }

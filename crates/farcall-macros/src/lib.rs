@@ -5,6 +5,7 @@ use proc_macro::TokenStream;
 
 mod gob;
 mod gob_enum;
+mod message;
 mod names;
 
 /// Makes a type one that gob can send and receive: see `farcall_gob`'s crate page for the whole picture.
@@ -31,6 +32,22 @@ mod names;
 #[proc_macro_derive(Gob, attributes(gob))]
 pub fn derive_gob(item: TokenStream) -> TokenStream {
     gob::expand(item.into())
+        .unwrap_or_else(syn::Error::into_compile_error)
+        .into()
+}
+
+/// Makes a type one that farcall can send and receive, in every protocol: it derives [`Gob`] and serde's traits, with
+/// the same names.
+///
+/// It takes structs with named fields, structs with one unnamed field, which are what that field is, and enums without
+/// fields, which are numbers. JSON is as Go's `encoding/json` has it: a missing member or `null` is zero, unknown
+/// members are ignored, bytes are base64.
+///
+/// Options on the type, as in `#[farcall::message(rename_all = "PascalCase")]`, and on fields and variants, as in
+/// `#[farcall(rename = "Num1")]`, are those of [`Gob`]. `crate = "…"` is the path of `farcall`.
+#[proc_macro_attribute]
+pub fn message(options: TokenStream, item: TokenStream) -> TokenStream {
+    message::expand(options.into(), item.into())
         .unwrap_or_else(syn::Error::into_compile_error)
         .into()
 }
