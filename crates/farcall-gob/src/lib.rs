@@ -58,7 +58,7 @@ pub mod __private {
         pub use crate::message::{base64, field, zero};
     }
     pub use crate::plan::At;
-    pub use crate::read::{Fields, Reader};
+    pub use crate::read::{Contents, Fields, Reader};
     pub use crate::schema::NodeId;
     pub use crate::write::Writer;
 }

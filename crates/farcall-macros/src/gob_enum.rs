@@ -1,10 +1,12 @@
-//! `#[derive(Gob)]` on enums: Go has none, so each form is one of Go's habits.
+//! `#[derive(Gob)]` on enums: Go has none, so each form is one of Go's habits. Constants are here; enums whose variants
+//! hold something are in `gob_variants`.
 
 use proc_macro2::TokenStream;
 use quote::quote;
-use syn::{DataEnum, Error, Fields, Ident, LitStr, Result};
+use syn::{DataEnum, Error, Fields, Ident, LitStr, Result, Variant};
 
 use crate::gob::{TypeOptions, each_option};
+use crate::gob_variants;
 
 /// What is written for an enum.
 pub(crate) struct Code {
@@ -15,15 +17,22 @@ pub(crate) struct Code {
 }
 
 pub(crate) fn expand(options: &TypeOptions, data: &DataEnum) -> Result<Code> {
-    let variants = Variants::parse(data)?;
-    match options.form.as_ref().map(|form| (form.value(), form)) {
-        None => Ok(number(&variants, &quote!(i64))),
-        Some((form, _)) if form == "int" => Ok(number(&variants, &quote!(i64))),
-        Some((form, _)) if form == "uint" => Ok(number(&variants, &quote!(u64))),
-        Some((form, _)) if form == "string" => Ok(text(&variants)),
-        Some((_, form)) => Err(Error::new(
-            form.span(),
-            "one of \"int\", \"uint\" and \"string\" is expected",
+    if data.variants.is_empty() {
+        return Err(Error::new_spanned(
+            &data.variants,
+            "an enum without variants has no values to send",
+        ));
+    }
+    let form = options.form.as_ref().map(LitStr::value);
+    match form.as_deref() {
+        None | Some("int") => Ok(number(&Variants::parse(data)?, &quote!(i64))),
+        Some("uint") => Ok(number(&Variants::parse(data)?, &quote!(u64))),
+        Some("string") => Ok(text(&Variants::parse(data)?)),
+        Some("interface") => gob_variants::interface(data),
+        Some("union") => gob_variants::union(&options.name, data),
+        Some(_) => Err(Error::new_spanned(
+            &options.form,
+            "one of \"int\", \"uint\", \"string\", \"interface\" and \"union\" is expected",
         )),
     }
 }
@@ -46,34 +55,52 @@ impl<'a> Variants<'a> {
             if !matches!(variant.fields, Fields::Unit) {
                 return Err(Error::new_spanned(
                     variant,
-                    "Go has no enums with fields: make it a struct with an Option for each case",
+                    "Go has no enums whose variants hold something: say #[gob(as = \"interface\")] if this is a Go \
+                     interface, or #[gob(as = \"union\")] for a struct with a pointer for each variant",
                 ));
             }
-            let mut name = variant
-                .ident
-                .to_string()
-                .trim_start_matches("r#")
-                .to_owned();
-            each_option(&variant.attrs, |meta| {
-                if meta.path.is_ident("rename") {
-                    name = meta.value()?.parse::<LitStr>()?.value();
-                } else if meta.path.is_ident("other") {
-                    variants.other = Some(&variant.ident);
-                } else {
-                    return Err(meta.error("unknown option: a variant has `rename` and `other`"));
-                }
-                Ok(())
-            })?;
+            let options = VariantOptions::parse(variant)?;
+            if options.other {
+                variants.other = Some(&variant.ident);
+            }
             variants.idents.push(&variant.ident);
-            variants.names.push(name);
-        }
-        if variants.idents.is_empty() {
-            return Err(Error::new_spanned(
-                &data.variants,
-                "an enum without variants has no values to send",
-            ));
+            variants.names.push(options.name);
         }
         Ok(variants)
+    }
+}
+
+/// What `#[gob(…)]` says about a variant.
+pub(crate) struct VariantOptions {
+    pub(crate) name: String,
+    pub(crate) renamed: bool,
+    pub(crate) other: bool,
+}
+
+impl VariantOptions {
+    pub(crate) fn parse(variant: &Variant) -> Result<Self> {
+        let name = variant
+            .ident
+            .to_string()
+            .trim_start_matches("r#")
+            .to_owned();
+        let mut options = Self {
+            name,
+            renamed: false,
+            other: false,
+        };
+        each_option(&variant.attrs, |meta| {
+            if meta.path.is_ident("rename") {
+                options.name = meta.value()?.parse::<LitStr>()?.value();
+                options.renamed = true;
+            } else if meta.path.is_ident("other") {
+                options.other = true;
+            } else {
+                return Err(meta.error("unknown option: a variant has `rename` and `other`"));
+            }
+            Ok(())
+        })?;
+        Ok(options)
     }
 }
 

@@ -5,13 +5,14 @@ use proc_macro::TokenStream;
 
 mod gob;
 mod gob_enum;
+mod gob_variants;
 mod message;
 mod names;
 
 /// Makes a type one that gob can send and receive: see `farcall_gob`'s crate page for the whole picture.
 ///
 /// A struct with named fields is a Go struct. One with a single unnamed field is what that field is. An enum whose
-/// variants have no fields is a Go integer.
+/// variants have no fields is a Go integer, and there are forms for the others.
 ///
 /// # Names
 ///
@@ -29,6 +30,10 @@ mod names;
 ///
 /// On an enum: `as = "int"`, which is the default, `as = "uint"` or `as = "string"`; on one of its variants, `other`
 /// takes the numbers or names that are unknown, and `rename = "…"` is its name if the enum is a string.
+///
+/// An enum whose variants hold one thing each is a Go interface with `as = "interface"`: `rename = "…"` on a variant is
+/// the name under which Go has registered its type, a variant that holds nothing is nil, and one that is `other` holds
+/// a `Value` of any other type. With `as = "union"` it is a struct with a pointer for each variant.
 #[proc_macro_derive(Gob, attributes(gob))]
 pub fn derive_gob(item: TokenStream) -> TokenStream {
     gob::expand(item.into())

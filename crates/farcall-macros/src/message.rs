@@ -264,6 +264,13 @@ fn enumeration(mut input: DeriveInput, options: &Options) -> Result<TokenStream>
     let gob_path = path_text(gob);
     if let Data::Enum(data) = &mut input.data {
         for variant in &mut data.variants {
+            if !matches!(variant.fields, Fields::Unit) {
+                return Err(Error::new_spanned(
+                    variant,
+                    "a message's variants hold nothing: make it a struct with an Option for each case, or use \
+                     #[derive(Gob)] alone, which has forms for this",
+                ));
+            }
             let ours = take_options(&mut variant.attrs)?;
             variant.attrs.push(parse_quote!(#[gob(#(#ours),*)]));
         }
