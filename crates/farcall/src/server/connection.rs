@@ -159,9 +159,8 @@ async fn open(shared: &Shared, stream: &mut Stream, inbox: &mut Inbox) -> Result
                 }
                 _ => {
                     stream.writer.write_all(NO_SUCH_PATH).await?;
-                    stream.writer.shutdown().await?;
-                    let _ = timeout(LINGER, discard(&mut stream.reader)).await;
-                    Ok(Opened::Done)
+                    let text = format!("CONNECT asks for {path:?}, where nothing is");
+                    Err(Violation::new(text).into())
                 }
             }
         }
