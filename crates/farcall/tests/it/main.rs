@@ -2,6 +2,7 @@
 
 mod calls;
 mod discover;
+mod handshake;
 mod registry;
 mod script;
 mod shutdown;
