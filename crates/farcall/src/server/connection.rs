@@ -253,7 +253,7 @@ struct Connection {
 /// The server's part of a connection's state.
 #[derive(Default)]
 struct Serving {
-    /// Requests that have no reply yet.
+    /// Requests that have no reply yet, or whose handler still runs.
     requests: HashMap<u64, Request>,
     /// Names the next request. The peer's own numbers may repeat.
     next_request: u64,
@@ -264,10 +264,14 @@ struct Serving {
 struct Request {
     seq: u64,
     method: Option<Arc<Method>>,
-    /// Stops the handler's task, once it has one.
+    /// Stops the handler's task, once it has one. The task holds a [`Slot`].
     task: Option<AbortHandle>,
     /// The name as the peer wrote it: peers that may be Go's get it back.
     name: Option<String>,
+    /// Nobody waits for the reply any more: it was sent, or given up.
+    is_over: bool,
+    /// It ended with an error.
+    failed: bool,
 }
 
 impl Connection {
@@ -367,14 +371,11 @@ impl Connection {
                         let header = std::mem::take(frames.header());
                         self.receive(header, frames.body(body));
                         inbox.consume(consumed);
-                        if self.link.lock().side.requests.len() >= self.shared.config.in_flight_max
-                        {
-                            self.fewer_requests().await;
-                        }
+                        // One read may hold thousands of requests, and each may have a large reply.
+                        self.room().await;
                     }
                 }
             };
-            self.link.room().await;
             if inbox.fill(reader, at_least).await? == 0 {
                 return match inbox.bytes() {
                     [] => Ok(()),
@@ -384,36 +385,43 @@ impl Connection {
         }
     }
 
-    /// Pressure flows backward: a peer with too many requests running is not read from.
-    async fn fewer_requests(&self) {
-        poll_fn(|context| {
-            let side = &mut self.link.lock().side;
-            if side.requests.len() < self.shared.config.in_flight_max {
-                return Poll::Ready(());
-            }
-            side.reader = Some(context.waker().clone());
-            Poll::Pending
-        })
-        .await;
+    /// Pressure flows backward: a peer with too many requests running, or too many replies to take, is not read from.
+    async fn room(&self) {
+        let is_full = |sending: &Sending<Serving>| {
+            sending.side.requests.len() >= self.shared.config.in_flight_max
+        };
+        let (too_many, has_room) = {
+            let sending = self.link.lock();
+            (is_full(&sending), sending.has_room())
+        };
+        if too_many {
+            poll_fn(|context| {
+                let mut sending = self.link.lock();
+                if !is_full(&sending) {
+                    return Poll::Ready(());
+                }
+                sending.side.reader = Some(context.waker().clone());
+                Poll::Pending
+            })
+            .await;
+        }
+        if too_many || !has_room {
+            self.link.room().await;
+        }
     }
 
     fn receive(self: &Arc<Self>, header: Header, body: BodyRef<'_>) {
         match header.kind {
             Kind::Call => self.call(header, body),
             Kind::Cancel => {
-                let cancelled = {
-                    let sending = self.link.lock();
-                    let found = sending
-                        .side
-                        .requests
-                        .iter()
-                        .find(|(_, request)| request.seq == header.seq);
-                    found.map(|(id, request)| (*id, request.task.clone()))
-                };
+                let mut sending = self.link.lock();
+                let mut requests = sending.side.requests.values_mut();
+                let cancelled = requests.find(|request| request.seq == header.seq);
                 // A handler without a task ends within the reading task's own poll: there is nothing to stop.
-                if let Some((id, Some(task))) = cancelled {
+                let task = cancelled.and_then(Request::give_up);
+                drop(sending);
+                if let Some(task) = task {
                     task.abort();
-                    self.end_request(id, true, |_| None);
                 }
             }
             // Clients that go away close.
@@ -487,11 +495,16 @@ impl Connection {
                 Err(_) => return self.fail(id, panicked()),
             }
         }
+        let mut slot = Some(Slot {
+            connection: Arc::clone(self),
+            id,
+        });
         if run_on == RunOn::BlockingThread {
-            running = on_blocking_thread(running);
+            running = on_blocking_thread(running, slot.take());
         }
         let connection = Arc::clone(self);
         let ends = async move {
+            let _slot = slot;
             let caught = CatchUnwind(running);
             let ended = match limit {
                 None => caught.await,
@@ -510,49 +523,32 @@ impl Connection {
         }
     }
 
-    /// Sends an error as the reply. The connection stays in step: an error has a body too.
+    /// Sends an error as the reply, if there was none yet. The connection stays in step: an error has a body too.
     fn fail(&self, id: u64, error: Error) {
-        self.end_request(id, true, |sending_to| Some((error, sending_to.seq)));
-    }
-
-    /// Ends a request, with an error reply if `error` gives one. The first end counts.
-    fn end_request(
-        &self,
-        id: u64,
-        failed: bool,
-        error: impl FnOnce(&Request) -> Option<(Error, u64)>,
-    ) {
         let mut sending = self.link.lock();
-        let Some(request) = sending.side.requests.remove(&id) else {
+        let Some((seq, name)) = sending.side.reply_to(id) else {
             return;
         };
-        if let Some(method) = &request.method {
-            method.ended(failed);
-        }
-        let mut wake = Vec::new();
-        if let Some((error, seq)) = error(&request) {
-            let load = self.load(&sending);
-            let sent = sending.send(Body::from(&()), |header| {
-                header.seq = seq;
-                header
-                    .service_method
-                    .push_str(request.name.as_deref().unwrap_or_default());
-                // An empty text would look like success.
-                let text = match error.message() {
-                    "" => error.code().as_str(),
-                    text => text,
-                };
-                header.error.push_str(text);
-                if self.features.code {
-                    header.code = error.code().number();
-                }
-                header.load = load;
-            });
-            // The empty struct can always be encoded.
-            wake.extend(sent.ok().flatten());
-        }
-        wake.extend(sending.side.reader.take());
-        wake.extend(sending.side_changed());
+        let load = self.load(&sending);
+        let sent = sending.send(Body::from(&()), |header| {
+            header.seq = seq;
+            header
+                .service_method
+                .push_str(name.as_deref().unwrap_or_default());
+            // An empty text would look like success.
+            let text = match error.message() {
+                "" => error.code().as_str(),
+                text => text,
+            };
+            header.error.push_str(text);
+            if self.features.code {
+                header.code = error.code().number();
+            }
+            header.load = load;
+        });
+        let mut wake = sending.replied(id, true);
+        // The empty struct can always be encoded.
+        wake.extend(sent.ok().flatten());
         drop(sending);
         wake_all(wake);
     }
@@ -581,14 +577,12 @@ impl Connection {
 
     /// Stops handlers whose caller has gone.
     fn abort_requests(&self) {
-        let requests = std::mem::take(&mut self.link.lock().side.requests);
-        for request in requests.into_values() {
-            if let Some(task) = &request.task {
-                task.abort();
-            }
-            if let Some(method) = &request.method {
-                method.ended(true);
-            }
+        let mut sending = self.link.lock();
+        let requests = sending.side.requests.values_mut();
+        let tasks: Vec<_> = requests.filter_map(Request::give_up).collect();
+        drop(sending);
+        for task in tasks {
+            task.abort();
         }
     }
 }
@@ -596,37 +590,66 @@ impl Connection {
 impl ReplyTo for Connection {
     fn reply(&self, id: u64, body: Body<'_>) -> Result<()> {
         let mut sending = self.link.lock();
-        let Some(request) = sending.side.requests.remove(&id) else {
+        let Some((seq, name)) = sending.side.reply_to(id) else {
             // It was cancelled or timed out: the late reply is dropped.
             return Ok(());
         };
         let load = self.load(&sending);
         let sent = sending.send(body, |header| {
-            header.seq = request.seq;
+            header.seq = seq;
             header
                 .service_method
-                .push_str(request.name.as_deref().unwrap_or_default());
+                .push_str(name.as_deref().unwrap_or_default());
             header.load = load;
         });
         match sent {
             Ok(writer) => {
-                if let Some(method) = &request.method {
-                    method.ended(false);
-                }
-                let reader = sending.side.reader.take();
-                let idle = sending.side_changed();
+                let mut wake = sending.replied(id, false);
+                wake.extend(writer);
                 drop(sending);
-                wake_all([writer, reader, idle].into_iter().flatten());
+                wake_all(wake);
                 Ok(())
             }
             Err(error) => {
-                sending.side.requests.insert(id, request);
+                // The error is to be sent under the same name.
+                if let Some(request) = sending.side.requests.get_mut(&id) {
+                    request.name = name;
+                }
                 Err(Error::new(
                     Code::Internal,
                     format!("the reply cannot be encoded: {error}"),
                 ))
             }
         }
+    }
+}
+
+impl Sending<Serving> {
+    /// Notes that a request has its reply. Its slot is free once its handler has ended, too.
+    fn replied(&mut self, id: u64, failed: bool) -> Vec<Waker> {
+        let Some(request) = self.side.requests.get_mut(&id) else {
+            return Vec::new();
+        };
+        request.is_over = true;
+        request.failed = failed;
+        match request.task {
+            Some(_) => Vec::new(),
+            None => self.release(id),
+        }
+    }
+
+    /// Forgets a request whose handler has ended.
+    fn release(&mut self, id: u64) -> Vec<Waker> {
+        let Some(request) = self.side.requests.remove(&id) else {
+            return Vec::new();
+        };
+        if let Some(method) = &request.method {
+            method.ended(request.failed);
+        }
+        let mut wake = Vec::new();
+        wake.extend(self.side.reader.take());
+        wake.extend(self.side_changed());
+        wake
     }
 }
 
@@ -639,9 +662,42 @@ impl Serving {
             method,
             task: None,
             name,
+            is_over: false,
+            failed: false,
         };
         self.requests.insert(id, request);
         id
+    }
+
+    /// The Seq and the name that a request's reply is to carry, unless nobody waits for it any more.
+    fn reply_to(&mut self, id: u64) -> Option<(u64, Option<String>)> {
+        let request = self.requests.get_mut(&id)?;
+        (!request.is_over).then(|| (request.seq, request.name.take()))
+    }
+}
+
+impl Request {
+    /// Drops the reply, and gives what stops the handler. The slot is free when the handler has stopped: a peer that
+    /// calls and cancels in turn must not have more handlers running than one that waits.
+    fn give_up(&mut self) -> Option<AbortHandle> {
+        let task = self.task.clone()?;
+        if !std::mem::replace(&mut self.is_over, true) {
+            self.failed = true;
+        }
+        Some(task)
+    }
+}
+
+/// A request's place among those that run, held for as long as its handler runs.
+struct Slot {
+    connection: Arc<Connection>,
+    id: u64,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let wake = self.connection.link.lock().release(self.id);
+        wake_all(wake);
     }
 }
 
@@ -682,11 +738,16 @@ async fn is_draining(draining: &mut watch::Receiver<bool>) {
     }
 }
 
-/// Runs a handler where it may block, and leaves it there when nobody waits any more.
-fn on_blocking_thread(running: Running) -> Running {
+/// Runs a handler where it may block. One that has begun stays there when nobody waits any more, and keeps its slot.
+fn on_blocking_thread(running: Running, slot: Option<Slot>) -> Running {
     let runtime = tokio::runtime::Handle::current();
+    let task = tokio::task::spawn_blocking(move || {
+        let _slot = slot;
+        runtime.block_on(running)
+    });
+    let mut task = AbortOnDrop(task);
     Box::pin(async move {
-        let ended = tokio::task::spawn_blocking(move || runtime.block_on(running)).await;
+        let ended = (&mut task.0).await;
         ended.unwrap_or_else(|_| Err(panicked()))
     })
 }
@@ -701,9 +762,9 @@ impl Drop for AbortRequests<'_> {
 }
 
 /// A task that ends with its owner.
-struct AbortOnDrop(tokio::task::JoinHandle<std::io::Result<()>>);
+struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);
 
-impl Drop for AbortOnDrop {
+impl<T> Drop for AbortOnDrop<T> {
     fn drop(&mut self) {
         self.0.abort();
     }
