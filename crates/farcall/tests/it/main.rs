@@ -3,6 +3,8 @@
 mod calls;
 mod discover;
 mod handshake;
+mod limits;
+mod load;
 mod registry;
 mod script;
 mod shutdown;
