@@ -17,6 +17,7 @@ pub(crate) use call::{CallOptions, InFlight, RawReply};
 use connection::{Connection, NotBegun, connect_timed_out};
 
 use crate::channel::Via;
+use crate::link::now;
 use crate::transport::Stream;
 use crate::{Address, Error, Reached, Result};
 
@@ -275,7 +276,7 @@ impl Client {
 
     fn deadline(&self, options: &CallOptions) -> Option<Instant> {
         let limit = options.timeout.or(self.0.config.call_timeout)?;
-        Instant::now().checked_add(limit)
+        now().checked_add(limit)
     }
 
     fn current(&self) -> Option<Arc<Connection>> {

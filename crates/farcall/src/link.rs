@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use farcall_wire::{Body, EncodeError, FrameWriter, Header};
 use tokio::io::AsyncWriteExt;
@@ -207,6 +207,11 @@ impl<S> Sending<S> {
         }
         wake
     }
+}
+
+/// The time by the clock that timers go by, which tests can pause.
+pub(crate) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
 }
 
 pub(crate) fn wake_all(wakers: impl IntoIterator<Item = Waker>) {

@@ -6,7 +6,7 @@ use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use farcall_wire::{
     Body, BodyRef, Code, Codec, Features, FrameReader, FrameWriter, Framing, GO_RPC_CONNECTED,
@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use super::Shared;
 use crate::context::Peer;
 use crate::inbox::{Inbox, discard};
-use crate::link::{Link, Sending, wake_all};
+use crate::link::{Link, Sending, now, wake_all};
 use crate::router::{Method, Missing, Replier, ReplyTo, RunOn, Running};
 use crate::transport::{ReadHalf, Stream};
 use crate::{Context, Error, Result};
@@ -437,7 +437,7 @@ impl Connection {
             .map(Arc::clone);
         let method = found.as_ref().ok().cloned();
         let now_needed = self.handle_timeout.is_some() || header.timeout_ns > 0;
-        let started = now_needed.then(Instant::now);
+        let started = now_needed.then(now);
         let asked = (header.timeout_ns > 0).then(|| Duration::from_nanos(header.timeout_ns));
         let limit = [asked, self.handle_timeout].into_iter().flatten().min();
         if let Some(method) = &method {
