@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use super::{CallOptions, Config};
 use crate::inbox::{Inbox, Kept};
-use crate::link::{Link, Sending, wake_all};
+use crate::link::{Link, Sending, now, wake_all};
 use crate::transport::{ReadHalf, Stream};
 use crate::{Address, Dialect, Error, Reached, Result, Transport};
 
@@ -148,9 +148,7 @@ impl Connection {
             header.service_method.push_str(method);
             header.seq = seq;
             if let (true, Some(deadline)) = (features.deadline, deadline) {
-                let left = deadline
-                    .saturating_duration_since(Instant::now())
-                    .as_nanos();
+                let left = deadline.saturating_duration_since(now()).as_nanos();
                 header.timeout_ns = u64::try_from(left).unwrap_or(u64::MAX).max(1);
             }
             if features.metadata {
@@ -366,7 +364,7 @@ async fn time_loop(connection: Weak<Connection>) {
             let cancel = connection.features.cancel;
             let mut expired = Vec::new();
             sending.side.calls.finish_expired(
-                Instant::now(),
+                now(),
                 |seq| {
                     expired.push(seq);
                     let error = Error::new(
