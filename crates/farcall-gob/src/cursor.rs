@@ -194,6 +194,11 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    #[cold]
+    pub(crate) fn no_such_field(&self, fields: usize) -> Error {
+        self.corrupt(format!("a field beyond the {fields} that the struct has"))
+    }
+
     /// The name of the type in an interface; empty for nil.
     pub(crate) fn interface_name(&mut self) -> Result<&'a [u8], Error> {
         let name = self.bytes()?;
@@ -208,7 +213,7 @@ impl<'a> Cursor<'a> {
 }
 
 /// As in Go.
-const INTERFACE_NAME_LEN_MAX: usize = 1024;
+pub(crate) const INTERFACE_NAME_LEN_MAX: usize = 1024;
 
 #[cold]
 fn bad_number(first: u8) -> Error {

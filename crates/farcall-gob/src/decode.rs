@@ -11,8 +11,9 @@ use crate::gob::Gob;
 use crate::limits::Limits;
 use crate::plan::{At, Plans};
 use crate::read::Reader;
-use crate::schema::Kind;
+use crate::schema::{Kind, NodeId, Schema};
 use crate::table::Table;
+use crate::value::{Value, ValueReader};
 use crate::walk::Walk;
 
 /// Finds the values in one stream, and decodes them.
@@ -163,7 +164,7 @@ impl Decoder {
         value: &'a [u8],
         consumed: usize,
         cur: Cursor<'_>,
-        slot: crate::schema::NodeId,
+        slot: NodeId,
     ) -> Result<Next<'a>, Error> {
         let (mut walk, mut cur) = match self.walk.take() {
             Some(paused) => (
@@ -224,6 +225,22 @@ impl Decoder {
         self.view.decode(top, cur)
     }
 
+    /// Decodes a value that [`next`](Self::next) found, whatever its type.
+    ///
+    /// # Errors
+    /// If the bytes are no gob, or the value takes more than the limits allow. The next value is not affected.
+    pub fn decode_value(&mut self, raw: &[u8]) -> Result<Value, Error> {
+        self.view.decode_value(raw)
+    }
+
+    /// The type of a value that [`next`](Self::next) found.
+    ///
+    /// # Errors
+    /// If the bytes are no gob, or the type takes more memory than the limits allow.
+    pub fn schema_of_value(&mut self, raw: &[u8]) -> Result<Schema, Error> {
+        self.view.schema_of_value(raw)
+    }
+
     /// A handle that can decode this stream's values elsewhere.
     pub fn types(&self) -> Types {
         let shared = self.shared.get_or_init(|| {
@@ -270,6 +287,30 @@ impl Types {
             .unwrap_or_else(PoisonError::into_inner)
             .decode(top, cur)
     }
+
+    /// Decodes a value that the stream's [`Decoder::next`] found, whatever its type.
+    ///
+    /// # Errors
+    /// As [`Decoder::decode_value`].
+    pub fn decode_value(&self, raw: &[u8]) -> Result<Value, Error> {
+        self.0
+            .view
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .decode_value(raw)
+    }
+
+    /// The type of a value that the stream's [`Decoder::next`] found.
+    ///
+    /// # Errors
+    /// As [`Decoder::schema_of_value`].
+    pub fn schema_of_value(&self, raw: &[u8]) -> Result<Schema, Error> {
+        self.0
+            .view
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .schema_of_value(raw)
+    }
 }
 
 impl View {
@@ -300,6 +341,18 @@ impl View {
             &mut Reader::new(cur, &self.table, &self.limits),
             At::new(&self.plans, top.plan),
         )
+    }
+
+    fn decode_value(&self, raw: &[u8]) -> Result<Value, Error> {
+        let (id, cur) = first_message(raw)?;
+        let slot = self.table.find_checked(id)?;
+        ValueReader::new(&mut Reader::new(cur, &self.table, &self.limits)).top(slot)
+    }
+
+    fn schema_of_value(&self, raw: &[u8]) -> Result<Schema, Error> {
+        let (id, cur) = first_message(raw)?;
+        let slot = self.table.find_checked(id)?;
+        Reader::new(cur, &self.table, &self.limits).schema(slot)
     }
 }
 

@@ -51,14 +51,14 @@ impl Describer {
 
     /// A slice type; `L` is the Rust type that stands for it.
     pub fn slice<L: 'static, T: Gob>(&mut self) -> NodeId {
-        self.node::<L>("", |d| Kind::Slice {
+        self.node(whole::<L>(), "", |d| Kind::Slice {
             elem: T::describe(d),
         })
     }
 
     /// An array type; `L` is the Rust type that stands for it.
     pub fn array<L: 'static, T: Gob>(&mut self, len: usize) -> NodeId {
-        self.node::<L>("", |d| Kind::Array {
+        self.node(whole::<L>(), "", |d| Kind::Array {
             elem: T::describe(d),
             len,
         })
@@ -66,7 +66,7 @@ impl Describer {
 
     /// A map type; `M` is the Rust type that stands for it.
     pub fn map<M: 'static, K: Gob, V: Gob>(&mut self) -> NodeId {
-        self.node::<M>("", |d| Kind::Map {
+        self.node(whole::<M>(), "", |d| Kind::Map {
             key: K::describe(d),
             elem: V::describe(d),
         })
@@ -74,7 +74,7 @@ impl Describer {
 
     /// A type that turns itself into bytes.
     pub fn opaque<T: 'static>(&mut self, name: &str, how: Opaque) -> NodeId {
-        self.node::<T>(name, |_| Kind::Opaque(how))
+        self.node(whole::<T>(), name, |_| Kind::Opaque(how))
     }
 
     /// A struct type; `fields` gives names and types in the order of their numbers.
@@ -83,7 +83,7 @@ impl Describer {
         name: &str,
         fields: impl FnOnce(&mut Self) -> Vec<(&'static str, NodeId)>,
     ) -> NodeId {
-        self.node::<T>(name, |d| Kind::Struct {
+        self.node(whole::<T>(), name, |d| Kind::Struct {
             fields: fields(d)
                 .into_iter()
                 .map(|(name, ty)| Field {
@@ -99,16 +99,30 @@ impl Describer {
         self.aliases.insert((of, name), field);
     }
 
+    /// A type that is made up at run time: the `part`-th of those that belong to the Rust type `T`.
+    pub fn made_up<T: 'static>(
+        &mut self,
+        part: u32,
+        name: &str,
+        kind: impl FnOnce(&mut Self) -> Kind,
+    ) -> NodeId {
+        self.node((TypeId::of::<T>(), part), name, kind)
+    }
+
     pub(crate) fn unit(&mut self) -> NodeId {
-        let node = self.node::<()>("", |_| Kind::Struct { fields: vec![] });
+        let node = self.node(whole::<()>(), "", |_| Kind::Struct { fields: vec![] });
         self.unit = Some(node);
         node
     }
 
-    /// The node of `T`, made by `kind` if it is new. The node stands before its parts are asked for, so that a type may
+    /// The node of a key, made by `kind` if it is new. The node stands before its parts are asked for, so that a type may
     /// contain itself.
-    fn node<T: 'static>(&mut self, name: &str, kind: impl FnOnce(&mut Self) -> Kind) -> NodeId {
-        let key = (TypeId::of::<T>(), 0);
+    fn node(
+        &mut self,
+        key: (TypeId, u32),
+        name: &str,
+        kind: impl FnOnce(&mut Self) -> Kind,
+    ) -> NodeId {
         if let Some(&id) = self.by_type.get(&key) {
             return id;
         }
@@ -122,6 +136,30 @@ impl Describer {
         let kind = kind(self);
         self.nodes[id.ix()].kind = kind;
         id
+    }
+
+    /// Adds a type that is given as data.
+    pub(crate) fn import(&mut self, ty: &Schema) -> NodeId {
+        let base = self.nodes.len();
+        let place = |id: NodeId| {
+            if id.ix() < schema::BASIC_NODES {
+                return id;
+            }
+            NodeId((base + id.ix() - schema::BASIC_NODES) as u32)
+        };
+        for node in ty.nodes().iter().skip(schema::BASIC_NODES) {
+            let mut node = node.clone();
+            match &mut node.kind {
+                Kind::Array { elem, .. } | Kind::Slice { elem } => *elem = place(*elem),
+                Kind::Map { key, elem } => (*key, *elem) = (place(*key), place(*elem)),
+                Kind::Struct { fields } => fields
+                    .iter_mut()
+                    .for_each(|field| field.ty = place(field.ty)),
+                _ => {}
+            }
+            self.nodes.push(node);
+        }
+        place(ty.root())
     }
 
     pub(crate) fn get(&self, id: NodeId) -> &Node {
@@ -148,6 +186,10 @@ impl Describer {
                 .map(|(_, &ix)| ix),
         }
     }
+}
+
+fn whole<T: 'static>() -> (TypeId, u32) {
+    (TypeId::of::<T>(), 0)
 }
 
 impl Schema {

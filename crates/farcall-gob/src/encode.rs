@@ -7,7 +7,8 @@ use crate::describe::{Describer, IdHash};
 use crate::error::Error;
 use crate::gob::Gob;
 use crate::limits::Limits;
-use crate::schema::{Kind, Node, NodeId, Opaque};
+use crate::schema::{Kind, Node, NodeId, Opaque, Schema};
+use crate::value::{Value, put_value};
 use crate::wire::{self, id};
 use crate::write::Writer;
 
@@ -25,11 +26,7 @@ use crate::write::Writer;
 #[derive(Debug, Default)]
 pub struct Encoder {
     limits: Limits,
-    local: Describer,
-    /// The wire ids of `local`'s nodes; 0 for those that the peer has not been told of.
-    ids: Vec<i32>,
-    /// Those that it has been told of, in order: the n-th has id `FIRST + n`.
-    sent: Vec<NodeId>,
+    types: SentTypes,
     /// What stands before a value of a type, once its definition is out.
     tops: HashMap<TypeId, Top, IdHash>,
     /// The two types used last: headers and bodies alternate.
@@ -38,9 +35,31 @@ pub struct Encoder {
 
 /// How values of a type begin: its id, and 0 if it is not a struct.
 #[derive(Clone, Copy, Debug)]
-struct Top {
+pub(crate) struct Top {
     bytes: [u8; 8],
     len: u8,
+    is_struct: bool,
+}
+
+impl Top {
+    #[inline]
+    pub(crate) fn put(self, out: &mut Vec<u8>) {
+        let end = out.len() + usize::from(self.len);
+        out.extend_from_slice(&self.bytes);
+        out.truncate(end);
+    }
+
+    /// The id alone.
+    pub(crate) fn put_id(self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.bytes[..usize::from(self.len - u8::from(!self.is_struct))]);
+    }
+
+    /// The 0 alone, if there is one.
+    pub(crate) fn put_mark(self, out: &mut Vec<u8>) {
+        if !self.is_struct {
+            out.push(0);
+        }
+    }
 }
 
 /// A point in a stream to go back to; see [`Encoder::mark`].
@@ -73,16 +92,51 @@ impl Encoder {
     pub fn encode<T: Gob>(&mut self, value: &T, out: &mut Vec<u8>) -> Result<(), Error> {
         let mark = self.mark(out.len());
         let top = self.top::<T>(out);
+        self.message(mark, top, out, |w| value.put(w))
+    }
+
+    /// Appends the definitions that are new to this stream, then the message of a value without a Rust type.
+    ///
+    /// ```
+    /// use farcall_gob::{Encoder, Schema, Value};
+    ///
+    /// let mut stream = vec![];
+    /// let list = Value::List([1, 2].into_iter().map(Value::Int).collect());
+    /// Encoder::new().encode_value(&list, &Schema::of::<Vec<i64>>(), &mut stream)?;
+    /// # Ok::<(), farcall_gob::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the value is not of the type, or cannot be sent: see [`encode`](Self::encode).
+    pub fn encode_value(
+        &mut self,
+        value: &Value,
+        ty: &Schema,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Error> {
+        let mark = self.mark(out.len());
+        let top = self.types.define_schema(ty, out);
+        self.message(mark, top, out, |w| put_value(value, ty, ty.root(), w))
+    }
+
+    #[inline]
+    fn message(
+        &mut self,
+        mark: Mark,
+        top: Top,
+        out: &mut Vec<u8>,
+        put: impl FnOnce(&mut Writer<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let start = wire::open(out);
-        let end = start + usize::from(top.len);
-        out.extend_from_slice(&top.bytes);
-        out.truncate(end);
-        let done = value
-            .put(&mut Writer::new(out, &self.limits))
-            .and_then(|()| self.check_len(out.len() - start));
+        top.put(out);
+        let done = put(&mut Writer::new(out, &mut self.types, &self.limits));
+        let done = done.and_then(|()| self.check(out.len() - start));
         match done {
             Ok(()) => wire::close(out, start),
             Err(_) => self.rollback(mark, out),
+        }
+        if !self.types.inner.is_empty() {
+            self.types.insert_inner(out, start - 1);
         }
         done
     }
@@ -92,30 +146,35 @@ impl Encoder {
     pub fn mark(&self, out_len: usize) -> Mark {
         Mark {
             out_len,
-            sent: self.sent.len(),
+            sent: self.types.sent.len(),
         }
     }
 
     /// Goes back to a mark: cuts the buffer, and forgets the definitions that were written since.
     pub fn rollback(&mut self, mark: Mark, out: &mut Vec<u8>) {
         out.truncate(mark.out_len);
-        if self.sent.len() > mark.sent {
-            for node in self.sent.drain(mark.sent..) {
-                self.ids[node.ix()] = 0;
-            }
+        self.types.inner.clear();
+        if self.types.sent.len() > mark.sent {
+            self.types.forget(mark.sent);
             self.tops.clear();
             self.recent = [None, None];
         }
     }
 
-    fn check_len(&self, len: usize) -> Result<(), Error> {
-        if len <= self.limits.message {
-            return Ok(());
+    fn check(&self, len: usize) -> Result<(), Error> {
+        if len > self.limits.message {
+            return Err(Error::limit(format!(
+                "a value of {len} bytes is longer than {}: raise Limits::message on both sides",
+                self.limits.message
+            )));
         }
-        Err(Error::limit(format!(
-            "a value of {len} bytes is longer than {} bytes: raise Limits::message on both sides",
-            self.limits.message
-        )))
+        if self.types.sent.len() > self.limits.types {
+            return Err(Error::limit(format!(
+                "the stream defines more than {} types: raise Limits::types on both sides",
+                self.limits.types
+            )));
+        }
+        Ok(())
     }
 
     #[inline]
@@ -134,14 +193,82 @@ impl Encoder {
         let top = match self.tops.get(&ty) {
             Some(&top) => top,
             None => {
-                let node = T::describe(&mut self.local);
-                let top = self.define(node, out);
+                let top = self.types.define_type::<T>(out);
                 self.tops.insert(ty, top);
                 top
             }
         };
         self.recent = [Some((ty, top)), self.recent[0]];
         top
+    }
+}
+
+/// The types that the peer of one stream has been told of.
+#[derive(Debug, Default)]
+pub(crate) struct SentTypes {
+    local: Describer,
+    /// The nodes of types that were given as data.
+    schemas: HashMap<Schema, NodeId>,
+    /// The one used last, which is quick to find.
+    recent: Option<(Schema, NodeId)>,
+    /// The wire ids of `local`'s nodes; 0 for those that the peer has not been told of.
+    ids: Vec<i32>,
+    /// Those that it has been told of, in order: the n-th has id `FIRST + n`.
+    sent: Vec<NodeId>,
+    /// The definitions of types that interfaces in the current value have brought along. They go before the value:
+    /// then it stays one message, and receivers that skip by count, as Go does, cannot lose them.
+    inner: Vec<u8>,
+}
+
+impl SentTypes {
+    fn define_type<T: Gob>(&mut self, out: &mut Vec<u8>) -> Top {
+        let node = T::describe(&mut self.local);
+        self.define(node, out)
+    }
+
+    fn define_schema(&mut self, ty: &Schema, out: &mut Vec<u8>) -> Top {
+        let node = match &self.recent {
+            Some((recent, node)) if recent.is_same(ty) => *node,
+            _ => {
+                let node = match self.schemas.get(ty) {
+                    Some(&node) => node,
+                    None => {
+                        let node = self.local.import(ty);
+                        self.schemas.insert(ty.clone(), node);
+                        node
+                    }
+                };
+                self.recent = Some((ty.clone(), node));
+                node
+            }
+        };
+        self.define(node, out)
+    }
+
+    /// The type of what an interface holds.
+    pub(crate) fn inner_type<T: Gob>(&mut self) -> Top {
+        let mut inner = std::mem::take(&mut self.inner);
+        let top = self.define_type::<T>(&mut inner);
+        self.inner = inner;
+        top
+    }
+
+    /// The same for a type that is given as data.
+    pub(crate) fn inner_schema(&mut self, ty: &Schema) -> Top {
+        let mut inner = std::mem::take(&mut self.inner);
+        let top = self.define_schema(ty, &mut inner);
+        self.inner = inner;
+        top
+    }
+
+    fn insert_inner(&mut self, out: &mut Vec<u8>, at: usize) {
+        out.splice(at..at, self.inner.drain(..));
+    }
+
+    fn forget(&mut self, sent: usize) {
+        for node in self.sent.drain(sent..) {
+            self.ids[node.ix()] = 0;
+        }
     }
 
     /// Writes the definitions of a type and of all that it is made of, where they are new to the stream.
@@ -155,14 +282,13 @@ impl Encoder {
             next += 1;
         }
         let (number, len) = wire::uint_bytes(wire::zigzag(id.into()));
+        let is_struct = matches!(self.local.get(node).kind, Kind::Struct { .. });
         let mut top = Top {
             bytes: [0; 8],
-            len: len as u8,
+            len: len as u8 + u8::from(!is_struct),
+            is_struct,
         };
         top.bytes.copy_from_slice(&number[..8]);
-        if !matches!(self.local.get(node).kind, Kind::Struct { .. }) {
-            top.len += 1;
-        }
         top
     }
 

@@ -97,25 +97,35 @@ impl Error {
     #[doc(hidden)]
     #[cold]
     pub fn in_field(mut self, name: &str) -> Self {
-        let path = &mut self.0.path;
-        if !path.is_empty() && !path.starts_with('[') {
-            path.insert(0, '.');
-        }
-        path.insert_str(0, name);
+        self.prepend(name);
         self
     }
 
     /// Puts "an element of" before the path.
     #[cold]
     pub(crate) fn in_element(mut self) -> Self {
+        self.prepend("[]");
+        self
+    }
+
+    fn prepend(&mut self, part: &str) {
         let path = &mut self.0.path;
+        // Of a value that nests deep, the innermost parts will do.
+        if path.len() > PATH_LEN_MAX {
+            if !path.starts_with(CUT) {
+                path.insert_str(0, CUT);
+            }
+            return;
+        }
         if !path.is_empty() && !path.starts_with('[') {
             path.insert(0, '.');
         }
-        path.insert_str(0, "[]");
-        self
+        path.insert_str(0, part);
     }
 }
+
+const PATH_LEN_MAX: usize = 200;
+const CUT: &str = "...";
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -5,7 +5,11 @@ mod foreign_bytes;
 mod lists;
 mod maps;
 mod numbers;
+mod opaque;
 mod pointers;
+mod std_types;
 mod text;
 
+pub use numbers::Complex;
+pub use opaque::{BinaryEncoded, GobEncoded, SelfEncoded, TextEncoded};
 pub use text::GoString;

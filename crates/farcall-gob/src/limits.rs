@@ -7,13 +7,13 @@
 /// use farcall_gob::Limits;
 ///
 /// let limits = Limits { message: 1 << 20, ..Limits::default() };
-/// assert_eq!(limits.depth, 4_096);
+/// assert_eq!(limits.depth, 10_000);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of one value's messages together, and of one definition. Default: 64 MiB.
     pub message: usize,
-    /// How deep values may nest. Default: 4,096.
+    /// How deep values may nest. Default: 10,000.
     pub depth: usize,
     /// How many bytes of the stack the nesting may use, which keeps a deep value from overflowing the thread's stack,
     /// in slow builds too. Default: 1 MiB, half of what threads have by default.
@@ -35,7 +35,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             message: 64 << 20,
-            depth: 4_096,
+            depth: 10_000,
             stack: 1 << 20,
             types: 10_000,
             fields: 10_000,

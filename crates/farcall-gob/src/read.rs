@@ -1,13 +1,21 @@
 //! Bytes to values: what a type's `get` reads from. Which message is read, and by which plan, is the decoder's
 //! business (`decode`).
 
+use std::any::TypeId;
 use std::borrow::Cow;
+use std::collections::HashMap;
+use std::rc::Rc;
 
 use crate::cursor::Cursor;
+use crate::describe::{Describer, IdHash};
 use crate::error::{Error, ErrorKind};
+use crate::gob::Gob;
+use crate::impls::SelfEncoded;
 use crate::limits::{Depth, Limits};
-use crate::plan::{At, FieldPlans, SKIP};
+use crate::plan::{At, FieldPlans, Plans, SKIP};
+use crate::schema::{Kind, Node, NodeId, Schema};
 use crate::table::Table;
+use crate::value::{Value, ValueReader};
 use crate::walk::Walk;
 use crate::wire;
 
@@ -20,6 +28,8 @@ pub struct Reader<'a> {
     depth: Depth,
     /// Bytes of memory that the value may still take.
     memory: usize,
+    /// Plans for what interfaces hold. A type that is met for the first time cannot be planned for in advance.
+    inner_plans: HashMap<(TypeId, NodeId), (Rc<Plans>, u32), IdHash>,
 }
 
 impl<'a> Reader<'a> {
@@ -30,6 +40,7 @@ impl<'a> Reader<'a> {
             limits,
             depth: Depth::new(limits),
             memory: limits.memory_for(cur.left()),
+            inner_plans: HashMap::default(),
             cur,
         }
     }
@@ -119,6 +130,120 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// What an interface holds: the name and the type, with the contents to be read next. `None` for nil.
+    pub(crate) fn interface(&mut self) -> Result<Option<(&'a str, NodeId)>, Error> {
+        let at = self.cur;
+        let name = self.cur.interface_name()?;
+        if name.is_empty() {
+            return Ok(None);
+        }
+        let Ok(name) = std::str::from_utf8(name) else {
+            return Err(at.corrupt("the name of a type in an interface is not UTF-8"));
+        };
+        // See `walk`, which has passed here before.
+        loop {
+            if self.cur.msg.is_empty() && self.cur.next_message(usize::MAX)?.is_some() {
+                return Err(self.cur.corrupt("the value is cut off"));
+            }
+            let id = self.cur.id()?;
+            if id > 0 {
+                let slot = self.table.find_checked(id)?;
+                self.uint()?;
+                return Ok(Some((name, slot)));
+            }
+            self.table
+                .pass_definition(-id, &mut self.cur, self.limits)?;
+            if !self.cur.msg.is_empty() {
+                self.uint()?;
+            }
+        }
+    }
+
+    /// What an interface holds, to be read next by one of the two that follow. `None` for nil. For derived code.
+    pub fn contents_type(&mut self) -> Result<Option<Contents<'a>>, Error> {
+        Ok(self
+            .interface()?
+            .map(|(name, slot)| Contents { name, slot }))
+    }
+
+    /// The contents of an interface as a `T`.
+    pub fn contents<T: Gob>(&mut self, contents: &Contents<'_>) -> Result<T, Error> {
+        let key = (TypeId::of::<T>(), contents.slot);
+        let (plans, plan) = match self.inner_plans.get(&key) {
+            Some(known) => known.clone(),
+            None => {
+                let (mut local, mut plans) = (Describer::default(), Plans::default());
+                let ours = T::describe(&mut local);
+                let plan = plans.compile(&local, self.table, ours, contents.slot)?;
+                self.charge(plans.memory())?;
+                let made = (Rc::new(plans), plan);
+                self.inner_plans.insert(key, made.clone());
+                made
+            }
+        };
+        if !self.is_struct(contents.slot) {
+            self.cur.not_a_struct()?;
+        }
+        self.enter()?;
+        let value = T::get(self, At::new(&plans, plan))
+            .map_err(|e| e.in_field(&format!("({})", contents.name)))?;
+        self.leave();
+        Ok(value)
+    }
+
+    /// The contents of an interface as they are.
+    pub fn unknown_contents(&mut self, contents: &Contents<'_>) -> Result<Value, Error> {
+        ValueReader::new(self).dynamic(contents.name, contents.slot)
+    }
+
+    /// An interface holds a type that is not known here.
+    #[cold]
+    pub fn unregistered(&self, contents: &Contents<'_>) -> Error {
+        Error::new(
+            ErrorKind::Unregistered,
+            format!(
+                "the interface holds a {:?}, which is not known here",
+                contents.name
+            ),
+        )
+        .at_offset(self.cur.offset())
+    }
+
+    /// Nothing came where the type needs something.
+    #[cold]
+    pub fn unexpected_nil(&self) -> Error {
+        self.out_of_range("nothing came for an enum that has no variant for it")
+    }
+
+    /// The sender's type in a slot.
+    pub(crate) fn node(&self, slot: NodeId) -> Result<&'a Node, Error> {
+        self.table
+            .node(slot)
+            .map(|node| &**node)
+            .ok_or_else(|| Error::corrupt("a type is used but not defined"))
+    }
+
+    pub(crate) fn is_struct(&self, slot: NodeId) -> bool {
+        matches!(
+            self.table.node(slot).map(|node| &node.kind),
+            Some(Kind::Struct { .. })
+        )
+    }
+
+    /// The sender's type in a slot, and all that it is made of, as a graph of their own. Its memory is counted.
+    pub(crate) fn schema(&mut self, slot: NodeId) -> Result<Schema, Error> {
+        self.table
+            .schema(slot, &mut self.memory)
+            .ok_or_else(|| self.too_large())
+    }
+
+    /// A value that encodes itself.
+    #[doc(hidden)]
+    pub fn self_encoded<T: SelfEncoded>(&mut self) -> Result<T, Error> {
+        let bytes = self.bytes()?;
+        T::decode(bytes).map_err(|e| e.at_offset(self.cur.offset()))
+    }
+
     /// Passes over a value.
     pub fn skip(&mut self, at: At<'_>) -> Result<(), Error> {
         let Some(slot) = at.skipped() else {
@@ -160,6 +285,20 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// What an interface holds: the name of a type, and the type.
+#[derive(Debug)]
+pub struct Contents<'a> {
+    name: &'a str,
+    slot: NodeId,
+}
+
+impl<'a> Contents<'a> {
+    /// The name under which the sender has registered the type.
+    pub fn name(&self) -> &'a str {
+        self.name
+    }
+}
+
 /// The steps over a struct's fields.
 #[derive(Debug)]
 pub struct Fields<'p> {
@@ -194,9 +333,6 @@ impl<'p> Fields<'p> {
 
     #[cold]
     fn out_of_bounds(&self, r: &Reader<'_>) -> Error {
-        r.cur.corrupt(format!(
-            "a field beyond the {} that the struct has",
-            self.plans.len()
-        ))
+        r.cur.no_such_field(self.plans.len())
     }
 }

@@ -1,7 +1,9 @@
 //! Types as data: a graph of nodes that can be looked at, compared and passed around.
 //! How Rust types get theirs is in `describe`, how a stream's definitions get theirs is in `table`.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+
+mod print;
 
 /// The index of a [`Node`] in its [`Schema`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -117,6 +119,20 @@ impl Schema {
         }
     }
 
+    /// A type that needs no definition.
+    pub(crate) fn basic(id: NodeId) -> Self {
+        static NODES: OnceLock<Arc<[Node]>> = OnceLock::new();
+        Self {
+            nodes: NODES.get_or_init(|| basic_nodes().into()).clone(),
+            root: id,
+        }
+    }
+
+    /// True if both are the same by sharing memory, which is quick to see.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.root == other.root && Arc::ptr_eq(&self.nodes, &other.nodes)
+    }
+
     /// The index of the type that this schema is about.
     pub fn root(&self) -> NodeId {
         self.root
@@ -155,6 +171,9 @@ impl Schema {
         }
     }
 }
+
+/// How many types need no definition.
+pub(crate) const BASIC_NODES: usize = 8;
 
 /// The types that need no definition, in the order of their [`NodeId`]s.
 pub(crate) fn basic_nodes() -> Vec<Node> {

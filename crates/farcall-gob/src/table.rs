@@ -1,12 +1,14 @@
 //! The types that the peer has defined on one stream: filed as they come, looked up by id.
 //! Which of them fit which Rust types is in `plan`.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::cursor::Cursor;
+use crate::describe::IdHash;
 use crate::error::Error;
 use crate::limits::Limits;
-use crate::schema::{self, Field, Kind, Node, NodeId, Opaque};
+use crate::schema::{self, Field, Kind, Node, NodeId, Opaque, Schema};
 use crate::wire::id;
 
 /// A graph of types like a [`Schema`](crate::Schema), in which some may be named already but not yet defined.
@@ -164,7 +166,7 @@ impl Table {
                 "there is no predefined type with id {id}"
             )));
         }
-        if self.slots.len() >= limits.types.saturating_add(schema::basic_nodes().len()) {
+        if self.slots.len() >= limits.types.saturating_add(schema::BASIC_NODES) {
             return Err(Error::limit(format!(
                 "the stream defines more than {} types: raise Limits::types if that is no attack",
                 limits.types
@@ -224,6 +226,51 @@ impl Table {
             }
             _ => Err(undefined(id)),
         }
+    }
+
+    /// A type and all that it is made of, as a graph of their own. `memory` is what it may take, and pays for it;
+    /// `None` if that is too little.
+    pub(crate) fn schema(&self, root: NodeId, memory: &mut usize) -> Option<Schema> {
+        let mut nodes = schema::basic_nodes();
+        let mut known: HashMap<NodeId, NodeId, IdHash> = HashMap::default();
+        let mut order = vec![];
+        let mut place = |slot: NodeId, order: &mut Vec<NodeId>| {
+            if slot.ix() < schema::BASIC_NODES {
+                return slot;
+            }
+            *known.entry(slot).or_insert_with(|| {
+                order.push(slot);
+                NodeId((schema::BASIC_NODES + order.len() - 1) as u32)
+            })
+        };
+        let root = place(root, &mut order);
+        let mut next = 0;
+        while let Some(&slot) = order.get(next) {
+            next += 1;
+            let mut node = Node::clone(self.node(slot)?);
+            let fields = match &node.kind {
+                Kind::Struct { fields } => fields.len(),
+                _ => 0,
+            };
+            // For the node, its fields, and the lists above while they grow.
+            let size = 4 * size_of::<Node>() + fields * size_of::<Field>();
+            *memory = memory.checked_sub(size)?;
+            match &mut node.kind {
+                Kind::Array { elem, .. } | Kind::Slice { elem } => *elem = place(*elem, &mut order),
+                Kind::Map { key, elem } => {
+                    *key = place(*key, &mut order);
+                    *elem = place(*elem, &mut order);
+                }
+                Kind::Struct { fields } => {
+                    for field in fields {
+                        field.ty = place(field.ty, &mut order);
+                    }
+                }
+                _ => {}
+            }
+            nodes.push(node);
+        }
+        Some(Schema::new(nodes, root))
     }
 
     pub(crate) fn has_changed(&self) -> bool {

@@ -53,25 +53,13 @@ pub(crate) struct Walk {
     stack: Vec<Step>,
 }
 
-/// What remains to be done with a value that has parts.
-#[derive(Debug)]
-enum Step {
-    /// The fields after `last`, which is counted from 1.
-    Fields {
-        of: NodeId,
-        last: u32,
-    },
-    Items {
-        elem: NodeId,
-        left: u64,
-    },
-    /// Keys and elements, counted together.
-    Pairs {
-        of: NodeId,
-        left: u64,
-    },
-    /// An interface's type id, or definitions before it, and its contents.
-    Contents,
+/// What remains to be done with a value that has parts. Small, since deep values have one for each byte or two.
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    of: NodeId,
+    /// Of a struct: the number of the last field, counted from 1. Of a list or a map: how many parts are left, keys and
+    /// elements counted together. Of an interface, nothing: its type id and contents follow.
+    count: u32,
 }
 
 impl Walk {
@@ -92,52 +80,46 @@ impl Walk {
     /// Begins with a value that stands inside another.
     pub(crate) fn enter(
         &mut self,
-        slot: NodeId,
+        of: NodeId,
         cur: &mut Cursor<'_>,
         types: &Table,
     ) -> Result<(), Error> {
-        let node = node(types, slot)?;
-        let step = match &node.kind {
+        let count = match &node(types, of)?.kind {
             Kind::Bool | Kind::Int | Kind::Uint | Kind::Float => return cur.uint().map(drop),
             Kind::Complex => return cur.uint().and_then(|_| cur.uint()).map(drop),
             Kind::Bytes | Kind::String | Kind::Opaque(_) => return cur.bytes().map(drop),
             Kind::Interface => match cur.interface_name()? {
                 b"" => return Ok(()),
-                _ => Step::Contents,
+                _ => 0,
             },
-            Kind::Struct { .. } => Step::Fields { of: slot, last: 0 },
+            Kind::Struct { .. } => 0,
             &Kind::Array { elem, len } => {
-                let left = count(cur, types, elem)?;
-                if left != len as u64 {
+                let count = count(cur, types.splits(elem))?;
+                if usize::try_from(count) != Ok(len) {
                     return Err(
-                        cur.corrupt(format!("an array of {len} elements comes with {left}"))
+                        cur.corrupt(format!("an array of {len} elements comes with {count}"))
                     );
                 }
-                Step::Items { elem, left }
+                count
             }
-            &Kind::Slice { elem } => Step::Items {
-                elem,
-                left: count(cur, types, elem)?,
-            },
+            &Kind::Slice { elem } => count(cur, types.splits(elem))?,
             &Kind::Map { key, elem } => {
-                let pairs = count(cur, types, if types.splits(key) { key } else { elem })?;
-                Step::Pairs {
-                    of: slot,
-                    left: pairs.saturating_mul(2),
-                }
+                let count = count(cur, types.splits(key) || types.splits(elem))?;
+                count
+                    .checked_mul(2)
+                    .ok_or_else(|| cur.corrupt("a map of too many elements"))?
             }
         };
-        if let Step::Items { elem, left } = step {
+        if let &Kind::Array { elem, .. } | &Kind::Slice { elem } = &node(types, of)?.kind {
             // Numbers need no stack.
-            if let Kind::Bool | Kind::Int | Kind::Uint | Kind::Float = self::node(types, elem)?.kind
-            {
-                for _ in 0..left {
+            if let Kind::Bool | Kind::Int | Kind::Uint | Kind::Float = node(types, elem)?.kind {
+                for _ in 0..count {
                     cur.uint()?;
                 }
                 return Ok(());
             }
         }
-        self.stack.push(step);
+        self.stack.push(Step { of, count });
         Ok(())
     }
 
@@ -149,42 +131,23 @@ impl Walk {
         types: &mut impl Definitions,
         limits: &Limits,
     ) -> Result<Option<usize>, Error> {
-        while let Some(step) = self.stack.last_mut() {
-            let next = match step {
-                Step::Fields { of, last } => {
-                    let of = *of;
-                    match cur.uint()? {
-                        0 => None,
-                        delta => {
-                            let number = u64::from(*last).saturating_add(delta);
-                            let Kind::Struct { fields } = &node(types.table(), of)?.kind else {
-                                break;
-                            };
-                            let ix = usize::try_from(number - 1).ok();
-                            let Some(field) = ix.and_then(|ix| fields.get(ix)) else {
-                                return Err(cur.corrupt(format!(
-                                    "a struct of {} fields has no field {number}",
-                                    fields.len()
-                                )));
-                            };
-                            *last = u32::try_from(number).unwrap_or(u32::MAX);
-                            Some(field.ty)
-                        }
+        while let Some(Step { of, count }) = self.stack.last_mut() {
+            let next = match &node(types.table(), *of)?.kind {
+                Kind::Struct { fields } => match cur.uint()? {
+                    0 => None,
+                    delta => {
+                        let number = u64::from(*count).saturating_add(delta);
+                        let field = usize::try_from(number - 1)
+                            .ok()
+                            .and_then(|ix| fields.get(ix));
+                        let Some(field) = field else {
+                            return Err(cur.no_such_field(fields.len()));
+                        };
+                        *count = u32::try_from(number).unwrap_or(u32::MAX);
+                        Some(field.ty)
                     }
-                }
-                Step::Items { left: 0, .. } | Step::Pairs { left: 0, .. } => None,
-                Step::Items { elem, left } => {
-                    *left -= 1;
-                    Some(*elem)
-                }
-                Step::Pairs { of, left } => {
-                    *left -= 1;
-                    let &Kind::Map { key, elem } = &node(types.table(), *of)?.kind else {
-                        break;
-                    };
-                    Some(if *left % 2 == 1 { key } else { elem })
-                }
-                Step::Contents => {
+                },
+                Kind::Interface => {
                     if cur.msg.is_empty() {
                         if let Some(missing) = cur.next_message(limits.message)? {
                             return Ok(Some(missing));
@@ -206,15 +169,25 @@ impl Walk {
                     self.enter_top(slot, cur, types.table())?;
                     continue;
                 }
+                _ if *count == 0 => None,
+                &Kind::Map { key, elem } => {
+                    *count -= 1;
+                    Some(if *count % 2 == 1 { key } else { elem })
+                }
+                &Kind::Array { elem, .. } | &Kind::Slice { elem } => {
+                    *count -= 1;
+                    Some(elem)
+                }
+                _ => None,
             };
             match next {
                 Some(slot) => {
                     if self.stack.len() >= limits.depth {
-                        return Err(Error::limit(format!(
+                        let what = format!(
                             "the value nests deeper than {}: raise Limits::depth",
                             limits.depth
-                        ))
-                        .at_offset(cur.offset()));
+                        );
+                        return Err(Error::limit(what).at_offset(cur.offset()));
                     }
                     self.enter(slot, cur, types.table())?;
                 }
@@ -233,14 +206,14 @@ fn node(types: &Table, slot: NodeId) -> Result<&Node, Error> {
 }
 
 /// A count of elements. Each takes a byte at least, in this message unless there are interfaces in it.
-fn count(cur: &mut Cursor<'_>, types: &Table, elem: NodeId) -> Result<u64, Error> {
+fn count(cur: &mut Cursor<'_>, splits: bool) -> Result<u32, Error> {
     let at = *cur;
     let count = cur.uint()?;
-    if count > cur.msg.len() as u64 && !types.splits(elem) {
-        return Err(at.corrupt(format!(
+    match u32::try_from(count) {
+        Ok(small) if splits || count <= cur.msg.len() as u64 => Ok(small),
+        _ => Err(at.corrupt(format!(
             "{count} elements should follow, but the message has {} bytes",
             cur.msg.len()
-        )));
+        ))),
     }
-    Ok(count)
 }

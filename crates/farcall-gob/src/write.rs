@@ -1,23 +1,70 @@
 //! Values to bytes: what a type's `put` writes into. Messages and definitions are the encoder's (`encode`).
 
-use crate::error::Error;
+use crate::cursor::INTERFACE_NAME_LEN_MAX;
+use crate::encode::{SentTypes, Top};
+use crate::error::{Error, ErrorKind};
+use crate::gob::Gob;
+use crate::impls::SelfEncoded;
 use crate::limits::{Depth, Limits};
+use crate::schema::Schema;
 use crate::wire;
 
 /// Where a value is written.
 #[derive(Debug)]
 pub struct Writer<'a> {
     pub(crate) out: &'a mut Vec<u8>,
+    types: &'a mut SentTypes,
     depth: Depth,
 }
 
 impl<'a> Writer<'a> {
     #[inline]
-    pub(crate) fn new(out: &'a mut Vec<u8>, limits: &Limits) -> Self {
+    pub(crate) fn new(out: &'a mut Vec<u8>, types: &'a mut SentTypes, limits: &Limits) -> Self {
         Self {
             out,
+            types,
             depth: Depth::new(limits),
         }
+    }
+
+    /// How an interface's contents begin if they are of this type, which is defined if it is new to the stream.
+    pub(crate) fn schema_type(&mut self, ty: &Schema) -> Top {
+        self.types.inner_schema(ty)
+    }
+
+    /// What an interface holds, for derived code.
+    pub fn contents<T: Gob>(&mut self, name: &str, value: &T) -> Result<(), Error> {
+        let ty = self.types.inner_type::<T>();
+        self.enter()?;
+        self.interface(name, ty, |w| value.put(w))
+            .map_err(|e| e.in_field(&format!("({name})")))?;
+        self.leave();
+        Ok(())
+    }
+
+    /// What an interface holds: the type's registered name, and the value.
+    pub(crate) fn interface(
+        &mut self,
+        name: &str,
+        ty: Top,
+        put: impl FnOnce(&mut Self) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        if name.is_empty() || name.len() > INTERFACE_NAME_LEN_MAX {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!(
+                    "a type is registered under a name of {} bytes, which Go does not take",
+                    name.len()
+                ),
+            ));
+        }
+        self.bytes(name.as_bytes());
+        ty.put_id(self.out);
+        let start = wire::open(self.out);
+        ty.put_mark(self.out);
+        put(self)?;
+        wire::close(self.out, start);
+        Ok(())
     }
 
     /// Goes into a value that has parts.
@@ -73,6 +120,15 @@ impl<'a> Writer<'a> {
     #[inline(always)]
     pub fn float(&mut self, value: f64) {
         self.uint(wire::float_bits(value));
+    }
+
+    /// A value that encodes itself.
+    #[doc(hidden)]
+    pub fn self_encoded<T: SelfEncoded>(&mut self, value: &T) -> Result<(), Error> {
+        let start = wire::open(self.out);
+        value.encode(self.out)?;
+        wire::close(self.out, start);
+        Ok(())
     }
 
     /// Text or bytes, with their length before them.

@@ -11,7 +11,9 @@ use farcall_gob as gob;
 use farcall_gob::Gob;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_bytes::{ByteBuf, Bytes as RawBytes};
 
+use crate::frame::binary::{put_varint, varint};
 use crate::{DecodeError, EncodeError};
 
 /// How values are written in farcall's protocol. Client and server agree on one in the handshake.
@@ -23,17 +25,23 @@ pub enum Codec {
     Gob,
     /// JSON as Go writes it: `application/json`.
     Json,
+    /// MessagePack with named members, for other languages and types that grow: `application/msgpack`.
+    MessagePack,
+    /// postcard, the fastest and smallest, for peers with the same Rust types: `application/x-postcard`.
+    Postcard,
 }
 
 impl Codec {
     /// Every codec there is.
-    pub const ALL: [Codec; 2] = [Codec::Gob, Codec::Json];
+    pub const ALL: [Codec; 4] = [Codec::Gob, Codec::Json, Codec::MessagePack, Codec::Postcard];
 
     /// The name in the handshake.
     pub fn mime(self) -> &'static str {
         match self {
             Codec::Gob => "application/gob",
             Codec::Json => "application/json",
+            Codec::MessagePack => "application/msgpack",
+            Codec::Postcard => "application/x-postcard",
         }
     }
 
@@ -42,11 +50,13 @@ impl Codec {
         Codec::ALL.into_iter().find(|codec| codec.mime() == mime)
     }
 
-    /// The short name: `gob`, `json`.
+    /// The short name: `gob`, `json`, `msgpack`, `postcard`.
     pub fn as_str(self) -> &'static str {
         match self {
             Codec::Gob => "gob",
             Codec::Json => "json",
+            Codec::MessagePack => "msgpack",
+            Codec::Postcard => "postcard",
         }
     }
 }
@@ -62,7 +72,9 @@ impl std::str::FromStr for Codec {
 
     fn from_str(name: &str) -> Result<Codec, String> {
         let found = Codec::ALL.into_iter().find(|codec| codec.as_str() == name);
-        found.ok_or_else(|| format!("there is no codec {name:?}; there are gob and json"))
+        found.ok_or_else(|| {
+            format!("there is no codec {name:?}; there are gob, json, msgpack and postcard")
+        })
     }
 }
 
@@ -70,8 +82,15 @@ impl std::str::FromStr for Codec {
 ///
 /// `#[farcall::message]` on a struct makes it one. So are numbers, strings, `Vec`s, maps and `()`. A type that only
 /// has serde's traits travels inside `farcall::Serde`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot travel: not every codec knows it",
+    label = "no argument and no reply",
+    note = "put #[farcall::message] on `{Self}`; on a type that is not yours, wrap it in one of your own"
+)]
 pub trait Message: Gob + Serialize + DeserializeOwned + Send + Sync + 'static {}
 
+// Whoever forgets the attribute should read that, once, and not which of three traits it would have brought.
+#[diagnostic::do_not_recommend]
 impl<T: Gob + Serialize + DeserializeOwned + Send + Sync + 'static> Message for T {}
 
 /// A body to be written, in whichever codec the connection speaks.
@@ -79,6 +98,8 @@ impl<T: Gob + Serialize + DeserializeOwned + Send + Sync + 'static> Message for 
 pub enum Body<'a> {
     /// A value of a Rust type.
     Typed(&'a dyn Encode),
+    /// A value without one.
+    Dynamic(&'a Dynamic),
 }
 
 impl<'a, T: Message> From<&'a T> for Body<'a> {
@@ -95,12 +116,31 @@ impl Body<'_> {
     ) -> Result<(), EncodeError> {
         match self {
             Body::Typed(value) => guarded(|| value.to_gob(encoder, out)),
+            Body::Dynamic(dynamic) => dynamic.to_gob(encoder, out),
         }
     }
 
-    pub(crate) fn to_json(self, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+    pub(crate) fn to_binary(self, codec: Codec, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        match self {
+            Body::Typed(value) => guarded(|| value.to_binary(codec, out)),
+            Body::Dynamic(_) if codec == Codec::Postcard => Err(EncodeError::new(
+                "postcard",
+                "it takes values of Rust types only; use another codec",
+            )),
+            Body::Dynamic(dynamic) => message_pack(&dynamic.json, out),
+        }
+    }
+
+    /// Appends the value as JSON. On error `out` may hold a part of it.
+    ///
+    /// # Errors
+    ///
+    /// When the value has no JSON form.
+    pub fn to_json(self, out: &mut Vec<u8>) -> Result<(), EncodeError> {
         match self {
             Body::Typed(value) => guarded(|| value.to_json(out)),
+            Body::Dynamic(dynamic) => serde_json::to_writer(out, &dynamic.json)
+                .map_err(|error| EncodeError::new("json", error)),
         }
     }
 }
@@ -116,6 +156,30 @@ fn guarded(encode: impl FnOnce() -> Result<(), EncodeError>) -> Result<(), Encod
     })
 }
 
+/// A value given as JSON, for callers that have no Rust type for it.
+#[derive(Clone, Debug)]
+pub struct Dynamic {
+    json: serde_json::Value,
+    schema: gob::Schema,
+}
+
+impl Dynamic {
+    /// A value whose gob type is told by `schema`, or else taken from the JSON: integers are `int`, other numbers
+    /// `float64`, objects structs.
+    pub fn new(json: serde_json::Value, schema: Option<gob::Schema>) -> Dynamic {
+        let schema = schema.unwrap_or_else(|| gob::Schema::infer(&json));
+        Dynamic { json, schema }
+    }
+
+    fn to_gob(&self, encoder: &mut gob::Encoder, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        let failed = |error| EncodeError::new("argument", error);
+        let value = gob::Value::from_json(&self.json, &self.schema).map_err(failed)?;
+        encoder
+            .encode_value(&value, &self.schema, out)
+            .map_err(failed)
+    }
+}
+
 /// A value of a type that can travel, with the type forgotten. Every [`Message`] is one.
 pub trait Encode: Send + Sync {
     /// Appends the value to a gob stream. On error nothing is appended.
@@ -123,6 +187,9 @@ pub trait Encode: Send + Sync {
 
     /// Appends the value as JSON. On error `out` may hold a part of it.
     fn to_json(&self, out: &mut Vec<u8>) -> Result<(), EncodeError>;
+
+    /// Appends the value in MessagePack or postcard. On error `out` may hold a part of it.
+    fn to_binary(&self, codec: Codec, out: &mut Vec<u8>) -> Result<(), EncodeError>;
 }
 
 impl<T: Message> Encode for T {
@@ -135,18 +202,82 @@ impl<T: Message> Encode for T {
     fn to_json(&self, out: &mut Vec<u8>) -> Result<(), EncodeError> {
         let failed = |error| EncodeError::new("json", error);
         // Go writes []byte as base64 and struct{} as {}. Inside messages the attribute sees to it.
-        let this: &dyn Any = self;
-        if let Some(bytes) = this.downcast_ref::<Vec<u8>>() {
+        if let Some(bytes) = as_bytes(self) {
             return serde_json::to_writer(out, &BASE64_STANDARD.encode(bytes)).map_err(failed);
         }
-        if let Some(bytes) = this.downcast_ref::<Bytes>() {
-            return serde_json::to_writer(out, &BASE64_STANDARD.encode(bytes)).map_err(failed);
-        }
-        if this.is::<()>() {
+        if (self as &dyn Any).is::<()>() {
             out.extend_from_slice(b"{}");
             return Ok(());
         }
         serde_json::to_writer(out, self).map_err(failed)
+    }
+
+    fn to_binary(&self, codec: Codec, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        match (codec, as_bytes(self)) {
+            // The same bytes as from serde, which would write them one by one.
+            (Codec::Postcard, Some(bytes)) => {
+                put_varint(bytes.len() as u64, out);
+                out.extend_from_slice(bytes);
+                Ok(())
+            }
+            (Codec::Postcard, None) => postcard::serialize_with_flavor(self, Append(out))
+                .map_err(|error| EncodeError::new("postcard", error)),
+            (_, Some(bytes)) => message_pack(RawBytes::new(bytes), out),
+            (_, None) => message_pack(self, out),
+        }
+    }
+}
+
+/// The bytes of a value that is nothing but bytes.
+fn as_bytes<T: 'static>(value: &T) -> Option<&[u8]> {
+    let value: &dyn Any = value;
+    match value.downcast_ref::<Vec<u8>>() {
+        Some(bytes) => Some(bytes),
+        None => value.downcast_ref::<Bytes>().map(|bytes| &bytes[..]),
+    }
+}
+
+/// A value that is nothing but bytes, if the type asked for is such a type.
+fn from_bytes<T: 'static>(
+    bytes: impl FnOnce() -> Result<Vec<u8>, DecodeError>,
+) -> Result<Option<T>, DecodeError> {
+    // The slot has the type asked for. Where that is one of bytes, it is filled through `Any`.
+    let mut slot: Option<T> = None;
+    let any: &mut dyn Any = &mut slot;
+    if let Some(slot) = any.downcast_mut::<Option<Vec<u8>>>() {
+        *slot = Some(bytes()?);
+    } else if let Some(slot) = any.downcast_mut::<Option<Bytes>>() {
+        *slot = Some(bytes()?.into());
+    }
+    Ok(slot)
+}
+
+/// Members go by name, so that types can grow.
+fn message_pack<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+    let mut serializer = rmp_serde::Serializer::new(out).with_struct_map();
+    value
+        .serialize(&mut serializer)
+        .map_err(|error| EncodeError::new("msgpack", error))
+}
+
+/// Where postcard writes.
+struct Append<'a>(&'a mut Vec<u8>);
+
+impl postcard::ser_flavors::Flavor for Append<'_> {
+    type Output = ();
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
     }
 }
 
@@ -156,6 +287,12 @@ pub enum BodyRef<'a> {
     Gob(GobStream<'a>, &'a [u8]),
     /// One JSON value.
     Json(&'a [u8]),
+    /// A value in MessagePack or postcard.
+    Binary(Codec, &'a [u8]),
+    /// Nothing was given, which stands for the zero value.
+    Zero,
+    /// What was given can be no body, for this reason.
+    Bad(&'static str),
 }
 
 /// Where a gob value's type definitions are.
@@ -181,22 +318,53 @@ impl BodyRef<'_> {
                 types.decode(raw).map_err(DecodeError::new)
             }
             BodyRef::Json(raw) => from_json(raw),
+            BodyRef::Binary(Codec::Postcard, raw) => from_postcard(raw),
+            BodyRef::Binary(_, raw) => from_message_pack(raw),
+            BodyRef::Zero => T::zero()
+                .ok_or_else(|| DecodeError::new("the argument is missing, and has no zero value")),
+            BodyRef::Bad(why) => Err(DecodeError::new(why)),
         }
+    }
+
+    /// Decodes the value without a type for it, as JSON for people.
+    ///
+    /// # Errors
+    ///
+    /// When the bytes are damaged.
+    pub fn to_plain_json(self) -> Result<serde_json::Value, DecodeError> {
+        match self {
+            BodyRef::Gob(GobStream::Reader(decoder), raw) => {
+                decoder.decode_value(raw).map_err(DecodeError::new)
+            }
+            BodyRef::Gob(GobStream::Shared(types), raw) => {
+                types.decode_value(raw).map_err(DecodeError::new)
+            }
+            BodyRef::Json(raw) => return serde_json::from_slice(raw).map_err(DecodeError::new),
+            BodyRef::Binary(Codec::Postcard, _) => {
+                return Err(DecodeError::new(
+                    "postcard: its bytes do not tell their types",
+                ));
+            }
+            BodyRef::Binary(_, raw) => {
+                return rmp_serde::from_slice(raw)
+                    .map_err(|error| DecodeError::new(format!("msgpack: {error}")));
+            }
+            BodyRef::Zero => return Ok(serde_json::Value::Null),
+            BodyRef::Bad(why) => return Err(DecodeError::new(why)),
+        }
+        .map(|value| value.to_plain_json())
     }
 }
 
 fn from_json<T: Message>(raw: &[u8]) -> Result<T, DecodeError> {
-    // The slot has the type asked for. Where that is one of the special types, it is filled through `Any`.
     let mut slot: Option<T> = None;
-    let special: &mut dyn Any = &mut slot;
-    if let Some(slot) = special.downcast_mut::<Option<Vec<u8>>>() {
-        *slot = Some(bytes_from_json(raw)?);
-    } else if let Some(slot) = special.downcast_mut::<Option<Bytes>>() {
-        *slot = Some(bytes_from_json(raw)?.into());
-    } else if let Some(slot) = special.downcast_mut::<Option<()>>() {
+    if let Some(slot) = (&mut slot as &mut dyn Any).downcast_mut::<Option<()>>() {
         *slot = Some(());
     }
-    match slot {
+    if let Some(value) = slot {
+        return Ok(value);
+    }
+    match from_bytes(|| bytes_from_json(raw))? {
         Some(value) => Ok(value),
         None => {
             serde_json::from_slice(raw).map_err(|error| DecodeError::new(format!("json: {error}")))
@@ -211,4 +379,39 @@ fn bytes_from_json(raw: &[u8]) -> Result<Vec<u8>, DecodeError> {
     BASE64_STANDARD
         .decode(text.unwrap_or_default())
         .map_err(|error| failed(&error))
+}
+
+fn from_postcard<T: Message>(raw: &[u8]) -> Result<T, DecodeError> {
+    let bytes = || {
+        let mut rest = raw;
+        let len = varint(&mut rest).and_then(|len| usize::try_from(len).ok());
+        let bytes = len.and_then(|len| rest.get(..len));
+        bytes
+            .map(<[u8]>::to_vec)
+            .ok_or_else(|| DecodeError::new("postcard: the bytes end early"))
+    };
+    match from_bytes(bytes)? {
+        Some(value) => Ok(value),
+        None => match postcard::take_from_bytes(raw) {
+            Ok((value, [])) => Ok(value),
+            // Its bytes do not tell their types; that all of them were used is the one thing to check.
+            Ok((_, rest)) => Err(DecodeError::new(format!(
+                "postcard: {} bytes are left over: the peer has another type",
+                rest.len()
+            ))),
+            Err(error) => Err(DecodeError::new(format!("postcard: {error}"))),
+        },
+    }
+}
+
+fn from_message_pack<T: Message>(raw: &[u8]) -> Result<T, DecodeError> {
+    let failed = |error| DecodeError::new(format!("msgpack: {error}"));
+    let bytes = || {
+        let bytes: ByteBuf = rmp_serde::from_slice(raw).map_err(failed)?;
+        Ok(bytes.into_vec())
+    };
+    match from_bytes(bytes)? {
+        Some(value) => Ok(value),
+        None => rmp_serde::from_slice(raw).map_err(failed),
+    }
 }

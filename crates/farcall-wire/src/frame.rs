@@ -1,10 +1,13 @@
 //! Which bytes are a message's header and which its body, in each framing. One reader and one writer for each
 //! direction of a connection; what a message means to a call is told by the engine above.
 
+pub(crate) mod binary;
 mod gob_pairs;
 mod json_pairs;
+mod json_rpc;
 
 use self::gob_pairs::GobNames;
+pub use self::json_rpc::JsonCall;
 use crate::{Body, BodyRef, Codec, EncodeError, Limits, Violation};
 
 /// What a message is.
@@ -41,6 +44,8 @@ pub struct Header {
     pub load: Load,
     /// Names and values, in the order given.
     pub metadata: Vec<(String, String)>,
+    /// What a JSON-RPC request wants back; its reply takes it along.
+    pub json: Option<Box<JsonCall>>,
 }
 
 /// How loaded a server is, in its own view: three bytes that can ride on every reply.
@@ -92,13 +97,15 @@ impl Kind {
 /// The framings there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
-    /// farcall's and TinyRPC's pairs of header and body.
+    /// farcall's: TinyRPC's pairs of header and body in gob and JSON, binary frames in the other codecs.
     Farcall(Codec),
     /// Go's net/rpc: pairs of gob values under its own names.
     NetRpc,
+    /// JSON-RPC: one object for each message.
+    JsonRpc,
 }
 
-/// Which end of a connection this is. net/rpc writes requests and replies differently.
+/// Which end of a connection this is. net/rpc and JSON-RPC write requests and replies differently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     /// Sends requests.
@@ -118,7 +125,7 @@ pub enum Step<'a> {
         /// Bytes to read before trying again, at least 1.
         at_least: usize,
     },
-    /// One message. Its header is [`FrameReader::header`], its body is to be handed to [`FrameReader::body`].
+    /// One message. It is to be handed to [`FrameReader::message`].
     Message {
         /// Bytes to drop from the front, once the body has been used.
         consumed: usize,
@@ -133,15 +140,19 @@ pub struct FrameReader(Reader);
 enum Reader {
     Gob(gob_pairs::Reader),
     Json(json_pairs::Reader),
+    JsonRpc(json_rpc::Reader),
+    Binary(binary::Reader),
 }
 
 impl FrameReader {
-    /// A reader for what the peer sends.
-    pub fn new(framing: Framing, limits: &Limits) -> FrameReader {
+    /// A reader on `side`, of what its peer sends.
+    pub fn new(framing: Framing, side: Side, limits: &Limits) -> FrameReader {
         FrameReader(match framing {
             Framing::Farcall(Codec::Gob) => Reader::Gob(gob_pairs::Reader::new(limits, true)),
             Framing::NetRpc => Reader::Gob(gob_pairs::Reader::new(limits, false)),
             Framing::Farcall(Codec::Json) => Reader::Json(json_pairs::Reader::new(limits)),
+            Framing::JsonRpc => Reader::JsonRpc(json_rpc::Reader::new(limits, side)),
+            Framing::Farcall(codec) => Reader::Binary(binary::Reader::new(codec, limits)),
         })
     }
 
@@ -156,6 +167,8 @@ impl FrameReader {
         match &mut self.0 {
             Reader::Gob(reader) => reader.next(input),
             Reader::Json(reader) => reader.next(input),
+            Reader::JsonRpc(reader) => reader.next(input),
+            Reader::Binary(reader) => reader.next(input),
         }
     }
 
@@ -164,14 +177,24 @@ impl FrameReader {
         match &mut self.0 {
             Reader::Gob(reader) => &mut reader.header,
             Reader::Json(reader) => &mut reader.header,
+            Reader::JsonRpc(reader) => &mut reader.header,
+            Reader::Binary(reader) => &mut reader.header,
         }
     }
 
-    /// The body of the message found last, to be decoded at once.
-    pub fn body<'a>(&'a mut self, raw: &'a [u8]) -> BodyRef<'a> {
+    /// Header and body of the message found last, at once.
+    pub fn message<'a>(&'a mut self, raw: &'a [u8]) -> (&'a mut Header, BodyRef<'a>) {
         match &mut self.0 {
-            Reader::Gob(reader) => reader.body(raw),
-            Reader::Json(_) => BodyRef::Json(raw),
+            Reader::Gob(reader) => reader.message(raw),
+            Reader::Json(reader) => (&mut reader.header, BodyRef::Json(raw)),
+            Reader::JsonRpc(reader) => {
+                let body = reader.body(raw);
+                (&mut reader.header, body)
+            }
+            Reader::Binary(reader) => {
+                let body = reader.body(raw);
+                (&mut reader.header, body)
+            }
         }
     }
 
@@ -179,7 +202,8 @@ impl FrameReader {
     pub fn body_kind(&self) -> BodyKind {
         match &self.0 {
             Reader::Gob(reader) => BodyKind::Gob(reader.types()),
-            Reader::Json(_) => BodyKind::Json,
+            Reader::Json(_) | Reader::JsonRpc(_) => BodyKind::Json,
+            Reader::Binary(reader) => BodyKind::Binary(reader.codec),
         }
     }
 }
@@ -191,6 +215,8 @@ pub enum BodyKind {
     Gob(farcall_gob::Types),
     /// JSON.
     Json,
+    /// One of the binary codecs.
+    Binary(Codec),
 }
 
 impl BodyKind {
@@ -199,6 +225,7 @@ impl BodyKind {
         match self {
             BodyKind::Gob(types) => BodyRef::Gob(crate::codec::GobStream::Shared(types), raw),
             BodyKind::Json => BodyRef::Json(raw),
+            BodyKind::Binary(codec) => BodyRef::Binary(*codec, raw),
         }
     }
 }
@@ -209,6 +236,8 @@ pub struct FrameWriter(Writer);
 enum Writer {
     Gob(gob_pairs::Writer),
     Json(json_pairs::Writer),
+    JsonRpc(json_rpc::Writer),
+    Binary(binary::Writer),
 }
 
 impl FrameWriter {
@@ -221,6 +250,8 @@ impl FrameWriter {
                 Side::Server => GobNames::Response,
             })),
             Framing::Farcall(Codec::Json) => Writer::Json(json_pairs::Writer::default()),
+            Framing::JsonRpc => Writer::JsonRpc(json_rpc::Writer::new(side)),
+            Framing::Farcall(codec) => Writer::Binary(binary::Writer::new(codec)),
         })
     }
 
@@ -231,6 +262,8 @@ impl FrameWriter {
         match &mut self.0 {
             Writer::Gob(writer) => &mut writer.header,
             Writer::Json(writer) => &mut writer.header,
+            Writer::JsonRpc(writer) => &mut writer.header,
+            Writer::Binary(writer) => &mut writer.header,
         }
     }
 
@@ -244,6 +277,8 @@ impl FrameWriter {
         let written = match &mut self.0 {
             Writer::Gob(writer) => writer.write(body, out),
             Writer::Json(writer) => writer.write(body, out),
+            Writer::JsonRpc(writer) => writer.write(body, out),
+            Writer::Binary(writer) => writer.write(body, out),
         };
         if written.is_err() {
             out.truncate(start);
@@ -265,6 +300,7 @@ impl Header {
             code,
             load,
             metadata,
+            json,
         } = self;
         service_method.clear();
         error.clear();
@@ -274,6 +310,7 @@ impl Header {
         *timeout_ns = 0;
         *code = 0;
         *load = Load::default();
+        *json = None;
     }
 }
 

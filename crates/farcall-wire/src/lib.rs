@@ -20,14 +20,16 @@ mod sniff;
 
 pub use calls::Calls;
 pub use code::Code;
-pub use codec::{Body, BodyRef, Codec, Encode, GobStream, Message};
+pub use codec::{Body, BodyRef, Codec, Dynamic, Encode, GobStream, Message};
 pub use connect::{
     GO_RPC_CONNECTED, GO_RPC_PATH, TINYRPC_CONNECTED, TINYRPC_PATH, connect_request, read_connect,
     read_connected,
 };
 pub use duration::go_duration;
 pub use error::{DecodeError, EncodeError, Violation};
-pub use frame::{BodyKind, FrameReader, FrameWriter, Framing, Header, Kind, Load, Side, Step};
+pub use frame::{
+    BodyKind, FrameReader, FrameWriter, Framing, Header, JsonCall, Kind, Load, Side, Step,
+};
 pub use hello::{Features, Hello, MAGIC};
 pub use limits::Limits;
 pub use sniff::{Opening, sniff};

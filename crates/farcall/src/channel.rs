@@ -1,21 +1,26 @@
-//! What typed clients call through.
+//! What typed clients call through: one server, or a cluster. Both take the same calls.
+
+use std::task::Waker;
 
 use farcall_wire::{Body, Message};
 
 use crate::client::{CallOptions, InFlight, RawReply};
-use crate::{Call, Client, Pending, Result, Target};
+use crate::{Call, Client, Cluster, Pending, Result, Target};
 
-/// A client: what a typed client is made of.
+/// A client of one server or of a cluster: what a typed client is made of.
 #[derive(Clone, Debug)]
 pub enum Channel {
     /// One server.
     Client(Client),
+    /// Whichever server of a cluster is chosen for a call.
+    Cluster(Cluster),
 }
 
 /// A borrowed [`Channel`].
 #[derive(Clone, Copy)]
 pub(crate) enum Via<'a> {
     Client(&'a Client),
+    Cluster(&'a Cluster),
 }
 
 impl Channel {
@@ -27,10 +32,7 @@ impl Channel {
     pub async fn connect(target: &str) -> Result<Channel> {
         match target.parse()? {
             Target::Server(address) => Ok(Client::builder(address).connect().await?.into()),
-            _ => Err(crate::Error::new(
-                crate::Code::InvalidArgument,
-                format!("{target} is no single server"),
-            )),
+            _ => Ok(Cluster::connect(target).await?.into()),
         }
     }
 
@@ -47,6 +49,7 @@ impl Channel {
     fn via(&self) -> Via<'_> {
         match self {
             Channel::Client(client) => Via::Client(client),
+            Channel::Cluster(cluster) => Via::Cluster(cluster),
         }
     }
 }
@@ -57,6 +60,12 @@ impl From<Client> for Channel {
     }
 }
 
+impl From<Cluster> for Channel {
+    fn from(cluster: Cluster) -> Channel {
+        Channel::Cluster(cluster)
+    }
+}
+
 impl Via<'_> {
     /// Begins a call if that takes no waiting.
     pub(crate) fn begin_now(
@@ -64,9 +73,11 @@ impl Via<'_> {
         method: &str,
         body: Body<'_>,
         options: &CallOptions,
+        waker: Option<&Waker>,
     ) -> Option<Result<InFlight>> {
         match self {
-            Via::Client(client) => client.begin_now(method, body, options),
+            Via::Client(client) => client.begin_now(method, body, options, waker),
+            Via::Cluster(_) => None,
         }
     }
 
@@ -78,12 +89,13 @@ impl Via<'_> {
     ) -> Result<RawReply> {
         match self {
             Via::Client(client) => client.invoke(method, body, options).await,
+            Via::Cluster(cluster) => cluster.invoke(method, body, options).await,
         }
     }
 
     pub(crate) fn go<R: Message>(self, method: &str, args: impl Message) -> Pending<R> {
         let options = CallOptions::default();
-        match self.begin_now(method, Body::from(&args), &options) {
+        match self.begin_now(method, Body::from(&args), &options, None) {
             Some(Ok(in_flight)) => Pending::new(in_flight),
             Some(Err(error)) => Pending::new(std::future::ready(Err(error))),
             None => {
@@ -102,6 +114,7 @@ impl Via<'_> {
     fn to_channel(self) -> Channel {
         match self {
             Via::Client(client) => Channel::Client(client.clone()),
+            Via::Cluster(cluster) => Channel::Cluster(cluster.clone()),
         }
     }
 }

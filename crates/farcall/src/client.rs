@@ -5,9 +5,12 @@ pub(crate) mod connection;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use farcall_wire::{Body, Code, Codec, Limits, Message};
+use arc_swap::ArcSwapOption;
+use farcall_gob::Schema;
+use farcall_wire::{Body, Code, Codec, Dynamic, Limits, Message};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -60,12 +63,13 @@ pub struct Client(Arc<Inner>);
 struct Inner {
     address: Address,
     config: Config,
+    /// The connection made last, which may have ended since. Every call looks here, without a lock.
+    current: ArcSwapOption<Connection>,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    connection: Option<Arc<Connection>>,
     /// Present while somebody dials: everyone who needs the connection waits for the same one.
     dialling: Option<watch::Receiver<Option<Result<Arc<Connection>>>>>,
     is_closed: bool,
@@ -107,6 +111,7 @@ impl ClientBuilder {
         Client(Arc::new(Inner {
             address: self.address,
             config: self.config,
+            current: ArcSwapOption::empty(),
             state: Mutex::default(),
         }))
     }
@@ -135,7 +140,8 @@ impl ClientBuilder {
         let Inner {
             address,
             config,
-            state,
+            current,
+            ..
         } = &*client.0;
         let limit = config.connect_timeout;
         let stream = Stream::other(io, &address.to_string());
@@ -143,7 +149,7 @@ impl ClientBuilder {
         let connection = opening
             .await
             .unwrap_or_else(|_| Err(connect_timed_out(address, limit)))?;
-        lock(state).connection = Some(connection);
+        current.store(Some(connection));
         Ok(client)
     }
 }
@@ -195,6 +201,31 @@ impl Client {
         Via::Client(self).go(method, args)
     }
 
+    /// Calls `Service.Method` without Rust types: JSON in, JSON out, in whichever codec the connection speaks.
+    ///
+    /// gob needs to know types that JSON does not tell apart. `types` tells the argument's; without it, integers are
+    /// sent as `int`, other numbers as `float64`, and objects as structs, which Go matches by member names.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::call`], and when the JSON does not fit `types`.
+    pub async fn call_json(
+        &self,
+        method: &str,
+        args: serde_json::Value,
+        types: Option<Schema>,
+        limit: Option<Duration>,
+    ) -> Result<serde_json::Value> {
+        let args = Dynamic::new(args, types);
+        let options = CallOptions {
+            timeout: limit,
+            ..CallOptions::default()
+        };
+        self.invoke(method, Body::Dynamic(&args), &options)
+            .await?
+            .to_plain_json()
+    }
+
     /// Where the server is.
     pub fn address(&self) -> &Address {
         &self.0.address
@@ -202,27 +233,30 @@ impl Client {
 
     /// True while a connection is open.
     pub fn is_connected(&self) -> bool {
-        self.current()
+        let current = self.0.current.load();
+        current
+            .as_ref()
             .is_some_and(|connection| connection.is_open())
     }
 
     /// Calls that wait for their reply now.
     pub fn in_flight(&self) -> usize {
-        self.current()
+        let current = self.0.current.load();
+        current
+            .as_ref()
             .map_or(0, |connection| connection.in_flight())
     }
 
     /// Makes no further calls: they end with [`Code::Cancelled`]. Calls that run finish, and the connection ends
     /// with the last of them.
     pub fn close(&self) {
-        let connection = {
-            let mut state = lock(&self.0.state);
-            state.is_closed = true;
-            state.connection.take()
-        };
-        if let Some(connection) = connection {
-            connection.retire();
-        }
+        lock(&self.0.state).is_closed = true;
+        self.0.retire();
+    }
+
+    /// Ends when a connection is open, or cannot be made. The dial goes on when nobody waits for it any more.
+    pub(crate) async fn ready(&self) -> Result<()> {
+        self.connection().await.map(drop)
     }
 
     /// Begins a call if that takes no waiting: when a connection is open and has room.
@@ -231,9 +265,11 @@ impl Client {
         method: &str,
         body: Body<'_>,
         options: &CallOptions,
+        waker: Option<&Waker>,
     ) -> Option<Result<InFlight>> {
-        let connection = self.current()?;
-        match InFlight::begin(connection, method, body, options, self.deadline(options)) {
+        let connection = Arc::clone(self.0.current.load().as_ref()?);
+        let deadline = self.deadline(options);
+        match InFlight::begin(connection, method, body, options, deadline, waker) {
             Ok(in_flight) => Some(Ok(in_flight)),
             Err(NotBegun::Failed(error)) => Some(Err(error)),
             Err(NotBegun::Gone | NotBegun::Full) => None,
@@ -251,7 +287,15 @@ impl Client {
         let begin = async {
             loop {
                 let connection = self.connection().await?;
-                match InFlight::begin(Arc::clone(&connection), method, body, options, deadline) {
+                let begun = InFlight::begin(
+                    Arc::clone(&connection),
+                    method,
+                    body,
+                    options,
+                    deadline,
+                    None,
+                );
+                match begun {
                     Ok(in_flight) => return Ok(in_flight),
                     Err(NotBegun::Failed(error)) => return Err(error),
                     Err(NotBegun::Full) => connection.room().await,
@@ -279,10 +323,6 @@ impl Client {
         now().checked_add(limit)
     }
 
-    fn current(&self) -> Option<Arc<Connection>> {
-        lock(&self.0.state).connection.clone()
-    }
-
     /// The open connection, or a new one. Everyone who asks meanwhile waits for the same dial, and nobody for longer
     /// than the connect timeout.
     async fn connection(&self) -> Result<Arc<Connection>> {
@@ -292,11 +332,10 @@ impl Client {
                 let text = format!("the client of {} was closed", self.0.address);
                 return Err(Error::new(Code::Cancelled, text).with_reached(Reached::NotSent));
             }
-            if let Some(connection) = &state.connection {
+            if let Some(connection) = self.0.current.load_full() {
                 if connection.is_open() {
-                    return Ok(Arc::clone(connection));
+                    return Ok(connection);
                 }
-                state.connection = None;
             }
             let dialling = state.dialling.get_or_insert_with(|| {
                 let (done, dialled) = watch::channel(None);
@@ -309,10 +348,12 @@ impl Client {
         let outcome = dialled.wait_for(Option::is_some).await;
         match outcome.as_deref() {
             Ok(Some(outcome)) => outcome.clone(),
-            _ => Err(
-                Error::new(Code::Unavailable, "dialling ended without an outcome")
-                    .with_reached(Reached::NotSent),
-            ),
+            _ => {
+                // The runtime on which it ran has ended. The next call dials on its own.
+                lock(&self.0.state).dialling = None;
+                let text = format!("dialling {} was broken off", self.0.address);
+                Err(Error::new(Code::Unavailable, text).with_reached(Reached::NotSent))
+            }
         }
     }
 }
@@ -321,6 +362,7 @@ async fn dial(client: Arc<Inner>, done: watch::Sender<Option<Result<Arc<Connecti
     let Inner {
         address,
         config,
+        current,
         state,
     } = &*client;
     let limit = config.connect_timeout;
@@ -331,7 +373,7 @@ async fn dial(client: Arc<Inner>, done: watch::Sender<Option<Result<Arc<Connecti
         state.dialling = None;
         match &opened {
             Ok(connection) if state.is_closed => connection.retire(),
-            Ok(connection) => state.connection = Some(Arc::clone(connection)),
+            Ok(connection) => current.store(Some(Arc::clone(connection))),
             Err(_) => {}
         }
     }
@@ -342,11 +384,18 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Drop for Inner {
-    fn drop(&mut self) {
-        if let Some(connection) = lock(&self.state).connection.take() {
+impl Inner {
+    /// Ends the connection when the calls on it have ended.
+    fn retire(&self) {
+        if let Some(connection) = self.current.swap(None) {
             connection.retire();
         }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.retire();
     }
 }
 

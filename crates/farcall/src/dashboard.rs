@@ -15,11 +15,14 @@ const PATHS: &[&str] = &[
     "/debug/geerpc",
 ];
 const JSON_PATHS: &[&str] = &[
-    "/debug/farcall.json",
+    JSON_PATH,
     "/debug/tinyrpc.json",
     "/debug/rpc.json",
     "/debug/geerpc.json",
 ];
+
+/// The JSON at its own name.
+pub(crate) const JSON_PATH: &str = "/debug/farcall.json";
 
 /// Answers with the page and its JSON, each time from a new snapshot.
 pub(crate) fn mount<F>(surface: Surface, snapshot: F) -> Surface
@@ -42,9 +45,10 @@ where
         })
 }
 
-#[derive(serde::Serialize)]
-struct Page {
-    services: Vec<ServiceSnapshot>,
+/// The JSON, as it is written and read.
+#[derive(serde::Serialize, serde::Deserialize)]
+pub(crate) struct Page {
+    pub(crate) services: Vec<ServiceSnapshot>,
 }
 
 fn look(request: &Request, reply: impl FnOnce() -> Reply) -> Reply {

@@ -133,6 +133,12 @@ pub trait Discover: Send + Sync + 'static {
     fn watch(&self) -> watch::Receiver<Arc<Snapshot>>;
 }
 
+impl Discover for Box<dyn Discover> {
+    fn watch(&self) -> watch::Receiver<Arc<Snapshot>> {
+        (**self).watch()
+    }
+}
+
 /// A list that never changes.
 #[derive(Clone, Debug)]
 pub struct Static(Vec<Endpoint>);

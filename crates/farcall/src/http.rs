@@ -21,8 +21,12 @@ use tokio::time::{sleep, timeout};
 
 pub(crate) mod client;
 
-/// A request with its whole body, which is at most [`BODY_LEN_MAX`] long.
+/// A request with its whole body, whose length its route bounds.
 pub(crate) type Request = hyper::Request<Bytes>;
+/// Who sent a request: one of its extensions.
+#[derive(Clone)]
+pub(crate) struct Peer(pub(crate) Arc<str>);
+
 /// What a route answers.
 pub(crate) type Reply = hyper::Response<Full<Bytes>>;
 
@@ -52,6 +56,7 @@ pub(crate) struct Surface {
 
 struct Route {
     paths: &'static [&'static str],
+    body_len_max: usize,
     handler: Handler,
 }
 
@@ -74,13 +79,28 @@ impl Surface {
 
     /// Adds a handler at these paths. The first is its name, the others are aliases. A path that ends in `/` stands
     /// for everything beneath it.
-    pub(crate) fn at<F, R>(mut self, paths: &'static [&'static str], handler: F) -> Surface
+    pub(crate) fn at<F, R>(self, paths: &'static [&'static str], handler: F) -> Surface
+    where
+        F: Fn(Request) -> R + Send + Sync + 'static,
+        R: Future<Output = Reply> + Send + 'static,
+    {
+        self.at_with_body(BODY_LEN_MAX, paths, handler)
+    }
+
+    /// Adds a handler that takes bodies of up to this length.
+    pub(crate) fn at_with_body<F, R>(
+        mut self,
+        body_len_max: usize,
+        paths: &'static [&'static str],
+        handler: F,
+    ) -> Surface
     where
         F: Fn(Request) -> R + Send + Sync + 'static,
         R: Future<Output = Reply> + Send + 'static,
     {
         self.routes.push(Route {
             paths,
+            body_len_max,
             handler: Box::new(move |request| Box::pin(handler(request))),
         });
         self
@@ -94,7 +114,7 @@ impl Surface {
         let Some(route) = self.routes.iter().find(|route| route.covers(path)) else {
             return self.not_found();
         };
-        match whole(request).await {
+        match whole(request, route.body_len_max).await {
             Ok(request) => (route.handler)(request).await,
             Err(refusal) => refusal,
         }
@@ -117,43 +137,50 @@ impl Route {
 }
 
 /// Reads the body, which is bounded in length and time.
-async fn whole(request: hyper::Request<Incoming>) -> Result<Request, Reply> {
+async fn whole(request: hyper::Request<Incoming>, len_max: usize) -> Result<Request, Reply> {
     let (head, body) = request.into_parts();
-    let refuse = |status, says: &'static str| {
+    let refuse = |status, says: String| {
         let mut reply = text(status, says);
         // What remains of the body is not a request.
         let close = HeaderValue::from_static("close");
         reply.headers_mut().insert(CONNECTION, close);
         reply
     };
-    let too_long = "413 the body is longer than 65536 bytes\n";
-    if body.size_hint().lower() > BODY_LEN_MAX as u64 {
-        return Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, too_long));
+    let too_long = || {
+        let says = format!("413 the body is longer than {len_max} bytes\n");
+        refuse(StatusCode::PAYLOAD_TOO_LARGE, says)
+    };
+    if body.size_hint().lower() > len_max as u64 {
+        return Err(too_long());
     }
-    match timeout(BODY_TIME_MAX, Limited::new(body, BODY_LEN_MAX).collect()).await {
+    match timeout(BODY_TIME_MAX, Limited::new(body, len_max).collect()).await {
         Ok(Ok(body)) => Ok(Request::from_parts(head, body.to_bytes())),
-        Ok(Err(e)) if e.is::<http_body_util::LengthLimitError>() => {
-            Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, too_long))
-        }
+        Ok(Err(e)) if e.is::<http_body_util::LengthLimitError>() => Err(too_long()),
         Ok(Err(_)) => Err(refuse(
             StatusCode::BAD_REQUEST,
-            "400 the body is broken off\n",
+            "400 the body is broken off\n".into(),
         )),
         Err(_) => Err(refuse(
             StatusCode::REQUEST_TIMEOUT,
-            "408 the body took longer than 10 seconds\n",
+            "408 the body took longer than 10 seconds\n".into(),
         )),
     }
 }
 
 /// Answers requests on one accepted stream until the peer closes it, breaks a bound, or `shutdown` ends; then the
 /// request being answered gets a few seconds more.
-pub(crate) async fn serve<S>(stream: S, surface: Arc<Surface>, shutdown: impl Future<Output = ()>)
-where
+pub(crate) async fn serve<S>(
+    stream: S,
+    peer: &str,
+    surface: Arc<Surface>,
+    shutdown: impl Future<Output = ()>,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = service_fn(move |request| {
+    let peer = Peer(peer.into());
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         let surface = Arc::clone(&surface);
+        request.extensions_mut().insert(peer.clone());
         async move { Ok::<_, Infallible>(surface.answer(request).await) }
     });
     let mut connection = pin!(
@@ -211,13 +238,18 @@ pub(crate) fn json(value: &impl Serialize) -> Reply {
     match serde_json::to_vec(value) {
         Ok(mut body) => {
             body.push(b'\n');
-            let mut reply = typed(StatusCode::OK, "application/json", body.into());
-            let headers = reply.headers_mut();
-            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-            reply
+            json_text(StatusCode::OK, body)
         }
         Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("500 {error}\n")),
     }
+}
+
+/// A reply of JSON that is text already.
+pub(crate) fn json_text(status: StatusCode, body: Vec<u8>) -> Reply {
+    let mut reply = typed(status, "application/json", body.into());
+    let headers = reply.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    reply
 }
 
 /// 405, naming the methods that a path knows.
@@ -265,7 +297,12 @@ mod tests {
     /// A client's end of a served connection.
     fn dial(surface: Surface) -> DuplexStream {
         let (ours, theirs) = duplex(1 << 20);
-        tokio::spawn(serve(theirs, Arc::new(surface), std::future::pending()));
+        tokio::spawn(serve(
+            theirs,
+            "test",
+            Arc::new(surface),
+            std::future::pending(),
+        ));
         ours
     }
 
@@ -340,7 +377,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_byte_at_a_time_is_understood() {
         let (ours, theirs) = duplex(1);
-        tokio::spawn(serve(theirs, Arc::new(surface()), std::future::pending()));
+        tokio::spawn(serve(
+            theirs,
+            "test",
+            Arc::new(surface()),
+            std::future::pending(),
+        ));
         let (mut read, mut write) = tokio::io::split(ours);
         let request = format!("GET /healthz {CLOSE}");
         tokio::spawn(async move { write.write_all(request.as_bytes()).await });
@@ -389,7 +431,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_who_never_reads_is_dropped_in_the_end() {
         let (mut ours, theirs) = duplex(64);
-        let serving = tokio::spawn(serve(theirs, Arc::new(surface()), std::future::pending()));
+        let serving = tokio::spawn(serve(
+            theirs,
+            "test",
+            Arc::new(surface()),
+            std::future::pending(),
+        ));
         let request = "GET /tree/ HTTP/1.1\r\nHost: h\r\n\r\n";
         ours.write_all(request.as_bytes()).await.unwrap();
         timeout(CONNECTION_AGE_MAX + 2 * GRACE, serving)
@@ -439,7 +486,7 @@ mod tests {
         });
         let (stop, stopped) = oneshot::channel::<()>();
         let (mut ours, theirs) = duplex(1 << 16);
-        let serving = tokio::spawn(serve(theirs, Arc::new(surface), async {
+        let serving = tokio::spawn(serve(theirs, "test", Arc::new(surface), async {
             stopped.await.unwrap();
         }));
         ours.write_all(b"GET /slow HTTP/1.1\r\nHost: h\r\n\r\n")
@@ -458,7 +505,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn shutdown_ends_an_idle_connection() {
         let (mut ours, theirs) = duplex(64);
-        tokio::spawn(serve(theirs, Arc::new(surface()), std::future::ready(())));
+        tokio::spawn(serve(
+            theirs,
+            "test",
+            Arc::new(surface()),
+            std::future::ready(()),
+        ));
         let mut rest = Vec::new();
         ours.read_to_end(&mut rest).await.unwrap();
         assert_eq!(rest, b"");

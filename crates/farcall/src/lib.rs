@@ -7,9 +7,12 @@ mod transport;
 
 mod inbox;
 mod link;
+mod slab;
 
 mod context;
 mod router;
+mod run;
+mod schema;
 
 mod channel;
 mod client;
@@ -20,15 +23,21 @@ pub mod balance;
 pub mod discover;
 pub mod registry;
 
+mod cluster;
+
 mod dashboard;
+mod describe;
 mod server;
 
 pub use address::{Address, AddressError, Dialect, Target, Transport};
 pub use channel::Channel;
 pub use client::{Call, CallFuture, Client, ClientBuilder, Pending};
+pub use cluster::{Cluster, ClusterBuilder};
 pub use context::Context;
+pub use describe::describe;
 pub use error::{Code, Error, Reached, Result};
 pub use farcall_gob::Gob;
+pub use farcall_macros::service;
 pub use farcall_wire::{Codec, Limits, Message};
 pub use registry::Registry;
 pub use router::{Method, MethodSnapshot, RegisterError, Service, ServiceSnapshot};

@@ -26,13 +26,15 @@ use crate::discover::{Endpoint, State};
 use crate::http::{self, Reply, Request, Surface};
 
 mod listen;
+mod open;
 mod registrar;
 mod remote;
 mod table;
 
 pub use listen::RegistryServer;
+pub use open::open;
 pub use registrar::{Advertise, Registrar, Registration};
-pub use remote::HttpRegistry;
+pub use remote::{Entry, HttpRegistry};
 use table::Table;
 
 const PATHS: &[&str] = &["/_tinyrpc_/registry", "/_geerpc_/registry"];

@@ -1,6 +1,7 @@
 //! Servers: listeners, their connections, and how they end. What a connection says is in `connection`.
 
 mod connection;
+mod http_calls;
 
 use std::fmt;
 use std::future::Future;
@@ -346,6 +347,7 @@ impl ServerBuilder {
                     .map(|shared| shared.router.snapshot())
                     .unwrap_or_default()
             });
+            surface = http_calls::mount(surface, config.limits.message_len_max, shared.clone());
             if let Some(registry) = &registry {
                 surface = registry.mount(surface);
             }
@@ -431,11 +433,15 @@ fn serve(
     });
 }
 
-async fn serve_http(shared: &Shared, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+async fn serve_http(
+    shared: &Shared,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: &str,
+) {
     let mut draining = shared.draining.subscribe();
     let shutdown = async move {
         // An error means that the server is gone.
         let _ = draining.wait_for(|draining| *draining).await;
     };
-    http::serve(stream, Arc::clone(&shared.surface), shutdown).await;
+    http::serve(stream, peer, Arc::clone(&shared.surface), shutdown).await;
 }

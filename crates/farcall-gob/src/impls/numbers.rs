@@ -296,3 +296,39 @@ impl Gob for () {
         r.skip(at)
     }
 }
+
+/// A complex number, as gob knows it: no arithmetic, only the two parts.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Complex {
+    /// The real part.
+    pub re: f64,
+    /// The imaginary part.
+    pub im: f64,
+}
+
+impl Gob for Complex {
+    fn describe(_: &mut Describer) -> NodeId {
+        NodeId::COMPLEX
+    }
+
+    fn zero() -> Option<Self> {
+        Some(Self::default())
+    }
+
+    fn is_left_out(&self) -> bool {
+        self.re == 0.0 && self.im == 0.0
+    }
+
+    fn put(&self, w: &mut Writer<'_>) -> Result<(), Error> {
+        w.float(self.re);
+        w.float(self.im);
+        Ok(())
+    }
+
+    fn get(r: &mut Reader<'_>, _: At<'_>) -> Result<Self, Error> {
+        Ok(Self {
+            re: r.float()?,
+            im: r.float()?,
+        })
+    }
+}

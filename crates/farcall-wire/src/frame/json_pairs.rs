@@ -117,6 +117,7 @@ fn read_header(value: &[u8]) -> Result<Header, Violation> {
         code: u8::try_from(wire.code).unwrap_or(0),
         load: Load::from_bits(wire.load),
         metadata: wire.metadata.unwrap_or_default().into_iter().collect(),
+        json: None,
     })
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use farcall_wire::{
     Body, BodyKind, Calls, Code, Features, FrameReader, FrameWriter, Framing, GO_RPC_PATH, Hello,
-    Kind, Limits, Load, Side, Step, TINYRPC_PATH, Violation, connect_request, go_duration,
+    Kind, Limits, Side, Step, TINYRPC_PATH, Violation, connect_request, go_duration,
     read_connected,
 };
 use tokio::io::AsyncWriteExt;
@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::{CallOptions, Config};
-use crate::inbox::Inbox;
+use crate::inbox::{Inbox, Kept};
 use crate::link::{Link, Sending, now, wake_all};
 use crate::transport::{ReadHalf, Stream};
 use crate::{Address, Dialect, Error, Reached, Result, Transport};
@@ -24,7 +24,7 @@ use crate::{Address, Dialect, Error, Reached, Result, Transport};
 const LINGER: Duration = Duration::from_secs(2);
 
 /// What a call ends with: the bytes of its reply, or why there are none.
-type Outcome = Result<Vec<u8>>;
+type Outcome = Result<Kept>;
 
 /// An open connection.
 pub(crate) struct Connection {
@@ -41,15 +41,13 @@ struct Waiting {
     calls: Calls<Outcome>,
     state: State,
     is_timing: bool,
-    /// What the server last said of its load.
-    load: Load,
 }
 
 enum State {
     Open,
     /// The server is going away: what runs finishes, nothing new begins.
     Draining,
-    Lost(Error),
+    Lost,
 }
 
 /// Why a call could not begin on a connection.
@@ -88,10 +86,10 @@ impl Connection {
                 let text = format!("cannot open a conversation with {address}: {trouble}");
                 Error::new(Code::Unavailable, text).with_reached(Reached::NotSent)
             })?;
-        let frames = FrameReader::new(framing, &config.limits);
+        let frames = FrameReader::new(framing, Side::Client, &config.limits);
         let first_seq = match framing {
             // As in Go's own clients.
-            Framing::NetRpc => 0,
+            Framing::NetRpc | Framing::JsonRpc => 0,
             Framing::Farcall(_) => 1,
         };
         let connection = Arc::new(Connection {
@@ -101,7 +99,6 @@ impl Connection {
                     calls: Calls::new(first_seq),
                     state: State::Open,
                     is_timing: false,
-                    load: Load::default(),
                 },
             ),
             body_kind: frames.body_kind(),
@@ -110,9 +107,9 @@ impl Connection {
             earlier: Notify::new(),
         });
         let Stream { reader, writer, .. } = stream;
-        let reading = Arc::clone(&connection);
+        let reading = LoseOnDrop(Arc::clone(&connection));
         let mut reading =
-            tokio::spawn(async move { reading.read_loop(frames, reader, inbox).await });
+            tokio::spawn(async move { reading.0.read_loop(frames, reader, inbox).await });
         let writing = Arc::clone(&connection);
         tokio::spawn(async move {
             if let Err(error) = writing.link.write_loop(writer).await {
@@ -127,24 +124,25 @@ impl Connection {
         Ok(connection)
     }
 
-    /// Sends a request. Its reply is to be polled for under the Seq returned.
+    /// Sends a request. Its reply is to be polled for under the Seq returned, once now or when the waker was woken.
     pub(crate) fn begin(
         self: &Arc<Connection>,
         method: &str,
         body: Body<'_>,
         options: &CallOptions,
         deadline: Option<Instant>,
+        waker: Option<&Waker>,
     ) -> Result<u64, NotBegun> {
         let mut sending = self.link.lock();
         match sending.side.state {
             State::Open => {}
-            State::Draining | State::Lost(_) => return Err(NotBegun::Gone),
+            State::Draining | State::Lost => return Err(NotBegun::Gone),
         }
         if !sending.has_room() {
             return Err(NotBegun::Full);
         }
         let known = sending.side.calls.next_deadline();
-        let seq = sending.side.calls.start(deadline);
+        let seq = sending.side.calls.start(deadline, waker.cloned());
         let features = self.features;
         let sent = sending.send(body, |header| {
             header.service_method.push_str(method);
@@ -216,15 +214,6 @@ impl Connection {
         self.link.lock().side.calls.waiting()
     }
 
-    pub(crate) fn features(&self) -> Features {
-        self.features
-    }
-
-    /// What the server last said of its load; zero from one that does not say.
-    pub(crate) fn load(&self) -> Load {
-        self.link.lock().side.load
-    }
-
     /// Takes no new calls, and ends once those that run have ended.
     pub(crate) fn retire(&self) {
         let mut sending = self.link.lock();
@@ -240,7 +229,7 @@ impl Connection {
     fn lose(&self, why: &str) {
         let mut sending = self.link.lock();
         let mut wake = sending.close();
-        if !matches!(sending.side.state, State::Lost(_)) {
+        if !matches!(sending.side.state, State::Lost) {
             let text = format!("the connection to {} ended: {why}", self.peer);
             let error = Error::new(Code::Unavailable, text).with_reached(Reached::Unknown);
             let accepted = sending.accepted();
@@ -252,7 +241,7 @@ impl Connection {
                 })
             };
             sending.side.calls.finish_all(outcome, &mut wake);
-            sending.side.state = State::Lost(error);
+            sending.side.state = State::Lost;
         }
         drop(sending);
         self.earlier.notify_one();
@@ -288,7 +277,7 @@ impl Connection {
                     break Ok(at_least);
                 }
                 Ok(Step::Message { consumed, body }) => {
-                    let body = body.to_vec();
+                    let body = Kept::copy(body);
                     inbox.consume(consumed);
                     sending.side.receive(frames, body, &mut wake);
                 }
@@ -302,12 +291,20 @@ impl Connection {
     }
 }
 
+/// Ends the connection with the task that reads it, also when that ends with its runtime: nobody would ever answer.
+struct LoseOnDrop(Arc<Connection>);
+
+impl Drop for LoseOnDrop {
+    fn drop(&mut self) {
+        self.0.lose("its reading task ended");
+    }
+}
+
 impl Waiting {
-    fn receive(&mut self, frames: &mut FrameReader, body: Vec<u8>, wake: &mut Vec<Waker>) {
+    fn receive(&mut self, frames: &mut FrameReader, body: Kept, wake: &mut Vec<Waker>) {
         let header = frames.header();
         match header.kind {
             Kind::Call => {
-                self.load = header.load;
                 let outcome = match header.error.is_empty() {
                     true => Ok(body),
                     // Whatever the body of an error is, it is dropped.
@@ -361,7 +358,7 @@ async fn time_loop(connection: Weak<Connection>) {
             };
             let mut wake = Vec::new();
             let mut sending = connection.link.lock();
-            if let State::Lost(_) = sending.side.state {
+            if let State::Lost = sending.side.state {
                 return;
             }
             let cancel = connection.features.cancel;
@@ -425,7 +422,7 @@ async fn shake_hands(
     }
     match address.dialect {
         Dialect::NetRpc => Ok((Framing::NetRpc, Features::default())),
-        Dialect::JsonRpc => Err("this version of farcall does not speak JSON-RPC".to_owned()),
+        Dialect::JsonRpc => Ok((Framing::JsonRpc, Features::default())),
         Dialect::Farcall => {
             let nanos = |limit: Option<Duration>| {
                 limit.map_or(0, |limit| limit.as_nanos().min(i64::MAX as u128) as i64)

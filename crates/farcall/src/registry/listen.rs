@@ -85,14 +85,14 @@ async fn accept(listener: TcpListener, surface: Arc<Surface>, mut stopped: watch
             } => accepted,
         };
         match accepted {
-            (slot, Ok((stream, _))) => {
+            (slot, Ok((stream, peer))) => {
                 is_failing = false;
                 let (surface, mut stopped) = (Arc::clone(&surface), stopped.clone());
                 connections.spawn(async move {
                     let shutdown = async {
                         let _ = stopped.changed().await;
                     };
-                    http::serve(stream, surface, shutdown).await;
+                    http::serve(stream, &peer.to_string(), surface, shutdown).await;
                     drop(slot);
                 });
             }

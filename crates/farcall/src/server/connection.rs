@@ -1,11 +1,10 @@
 //! One accepted connection: its opening, its requests, its end. Which handler serves a request is the router's to say.
 
-use std::collections::HashMap;
-use std::future::{Future, poll_fn};
-use std::panic::AssertUnwindSafe;
+use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context as TaskContext, Poll, Waker};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use farcall_wire::{
@@ -22,7 +21,9 @@ use super::Shared;
 use crate::context::Peer;
 use crate::inbox::{Inbox, discard};
 use crate::link::{Link, Sending, now, wake_all};
-use crate::router::{Method, Missing, Replier, ReplyTo, RunOn, Running};
+use crate::router::{Method, Missing, Replier, ReplyTo, Request, RunOn, Running};
+use crate::run::{self, AbortOnDrop};
+use crate::slab::Slab;
 use crate::transport::{ReadHalf, Stream};
 use crate::{Context, Error, Result};
 
@@ -92,6 +93,7 @@ pub(super) async fn serve(shared: Arc<Shared>, mut stream: Stream) {
             let codec = match framing {
                 Framing::Farcall(codec) => codec,
                 Framing::NetRpc => Codec::Gob,
+                Framing::JsonRpc => Codec::Json,
             };
             let peer = Arc::new(Peer {
                 address: stream.peer.clone(),
@@ -111,7 +113,7 @@ pub(super) async fn serve(shared: Arc<Shared>, mut stream: Stream) {
         }
         Ok(Opened::Http) => {
             let Stream { reader, writer, .. } = stream;
-            super::serve_http(&shared, inbox.replayed_on(reader, writer)).await;
+            super::serve_http(&shared, inbox.replayed_on(reader, writer), &peer).await;
             Ok(())
         }
         Ok(Opened::Done) => Ok(()),
@@ -141,7 +143,7 @@ async fn open(shared: &Shared, stream: &mut Stream, inbox: &mut Inbox) -> Result
     match opening {
         None => Ok(Opened::Done),
         Some(Opening::Hello) => hello(shared, stream, inbox, None).await,
-        Some(Opening::NetRpc) => Ok(net_rpc()),
+        Some(Opening::NetRpc) => Ok(plain(Framing::NetRpc, "net/rpc")),
         Some(Opening::Connect) => {
             let read = |input: &[u8]| {
                 let read = read_connect(input, limits)?;
@@ -155,7 +157,7 @@ async fn open(shared: &Shared, stream: &mut Stream, inbox: &mut Inbox) -> Result
                 TINYRPC_PATH => hello(shared, stream, inbox, Some(TINYRPC_CONNECTED)).await,
                 GO_RPC_PATH => {
                     stream.writer.write_all(GO_RPC_CONNECTED).await?;
-                    Ok(net_rpc())
+                    Ok(plain(Framing::NetRpc, "net/rpc"))
                 }
                 _ => {
                     stream.writer.write_all(NO_SUCH_PATH).await?;
@@ -168,9 +170,7 @@ async fn open(shared: &Shared, stream: &mut Stream, inbox: &mut Inbox) -> Result
         Some(Opening::Tls) => {
             Err(Violation::new("the peer speaks TLS, and this server has none").into())
         }
-        Some(Opening::JsonRpc) => {
-            Err(Violation::new("the peer speaks JSON-RPC, and this server does not").into())
-        }
+        Some(Opening::JsonRpc) => Ok(plain(Framing::JsonRpc, "json-rpc")),
     }
 }
 
@@ -178,10 +178,11 @@ const NO_SUCH_PATH: &[u8] =
     b"HTTP/1.0 404 Not Found\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 19\r\n\
     Connection: close\r\n\r\n404 page not found\n";
 
-fn net_rpc() -> Opened {
+/// A dialect without a handshake.
+fn plain(framing: Framing, dialect: &'static str) -> Opened {
     Opened::Rpc {
-        framing: Framing::NetRpc,
-        dialect: "net/rpc",
+        framing,
+        dialect,
         features: Features::default(),
         handle_timeout: None,
     }
@@ -248,29 +249,36 @@ struct Connection {
     framing: Framing,
     features: Features,
     handle_timeout: Option<Duration>,
+    /// Replies are queued that the peer has to take first. Only the reading task asks: it is the one who is to wait.
+    is_stuffed: AtomicBool,
 }
 
 /// The server's part of a connection's state.
 #[derive(Default)]
 struct Serving {
-    /// Requests that have no reply yet, or whose handler still runs.
-    requests: HashMap<u64, Request>,
-    /// Names the next request. The peer's own numbers may repeat.
-    next_request: u64,
-    /// Wakes the reading task when a request has ended.
+    /// Handlers that were not ready at once. Those that were are answered before the next request is looked at, and
+    /// are never filed.
+    running: Slab<Task>,
+    /// Wakes the reading task when a handler has ended.
     reader: Option<Waker>,
 }
 
-struct Request {
-    seq: u64,
-    method: Option<Arc<Method>>,
-    /// Stops the handler's task, once it has one. The task holds a [`Slot`].
-    task: Option<AbortHandle>,
-    /// The name as the peer wrote it: peers that may be Go's get it back.
-    name: Option<String>,
-    /// Nobody waits for the reply any more: it was sent, or given up.
-    is_over: bool,
-    /// It ended with an error.
+/// A handler at work on a task.
+struct Task {
+    request: Request,
+    method: Arc<Method>,
+    /// None until it was spawned.
+    handle: Option<AbortHandle>,
+    /// Those who hold a [`Place`] for it: its task, and its thread if it has one.
+    places: u8,
+    failed: bool,
+}
+
+/// A handler's place among those at work, held for as long as it works. Were it free when the peer cancels, a peer
+/// that calls and cancels in turn could have any number of handlers at work.
+struct Place {
+    connection: Arc<Connection>,
+    id: u64,
     failed: bool,
 }
 
@@ -293,8 +301,9 @@ impl Connection {
             framing,
             features,
             handle_timeout: both.into_iter().flatten().min(),
+            is_stuffed: AtomicBool::new(false),
         });
-        let _aborts = AbortRequests(&connection);
+        let _stops = StopRunning(&connection);
         let writing = {
             let connection = Arc::clone(&connection);
             tokio::spawn(async move { connection.link.write_loop(writer).await })
@@ -351,7 +360,7 @@ impl Connection {
 
     /// Waits until every request has its reply, and the kernel has the replies.
     async fn answered(&self) {
-        self.link.idle(|side| side.requests.is_empty()).await;
+        self.link.idle(|side| side.running.is_empty()).await;
     }
 
     async fn read(
@@ -359,7 +368,7 @@ impl Connection {
         reader: &mut ReadHalf,
         mut inbox: Inbox,
     ) -> Result<(), Trouble> {
-        let mut frames = FrameReader::new(self.framing, &self.shared.config.limits);
+        let mut frames = FrameReader::new(self.framing, Side::Server, &self.shared.config.limits);
         loop {
             let at_least = loop {
                 match frames.next(inbox.bytes())? {
@@ -368,14 +377,21 @@ impl Connection {
                         break at_least;
                     }
                     Step::Message { consumed, body } => {
-                        let header = std::mem::take(frames.header());
-                        self.receive(header, frames.body(body));
+                        let (header, body) = frames.message(body);
+                        let is_full = self.receive(header, body);
                         inbox.consume(consumed);
+                        if is_full {
+                            self.fewer_running().await;
+                        }
                         // One read may hold thousands of requests, and each may have a large reply.
-                        self.room().await;
+                        if self.is_stuffed.load(Ordering::Relaxed) {
+                            self.is_stuffed.store(false, Ordering::Relaxed);
+                            self.link.room().await;
+                        }
                     }
                 }
             };
+            self.link.room().await;
             if inbox.fill(reader, at_least).await? == 0 {
                 return match inbox.bytes() {
                     [] => Ok(()),
@@ -385,178 +401,168 @@ impl Connection {
         }
     }
 
-    /// Pressure flows backward: a peer with too many requests running, or too many replies to take, is not read from.
-    async fn room(&self) {
-        let is_full = |sending: &Sending<Serving>| {
-            sending.side.requests.len() >= self.shared.config.in_flight_max
-        };
-        let (too_many, has_room) = {
-            let sending = self.link.lock();
-            (is_full(&sending), sending.has_room())
-        };
-        if too_many {
-            poll_fn(|context| {
-                let mut sending = self.link.lock();
-                if !is_full(&sending) {
-                    return Poll::Ready(());
-                }
-                sending.side.reader = Some(context.waker().clone());
-                Poll::Pending
-            })
-            .await;
-        }
-        if too_many || !has_room {
-            self.link.room().await;
-        }
+    /// Pressure flows backward: a peer with too many handlers at work is not read from.
+    async fn fewer_running(&self) {
+        poll_fn(|context| {
+            let side = &mut self.link.lock().side;
+            if side.running.len() < self.shared.config.in_flight_max {
+                return Poll::Ready(());
+            }
+            side.reader = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
     }
 
-    fn receive(self: &Arc<Self>, header: Header, body: BodyRef<'_>) {
+    /// Does what a message asks. True when no more handlers can be at work.
+    fn receive(self: &Arc<Self>, header: &mut Header, body: BodyRef<'_>) -> bool {
         match header.kind {
             Kind::Call => self.call(header, body),
             Kind::Cancel => {
-                let mut sending = self.link.lock();
-                let mut requests = sending.side.requests.values_mut();
-                let cancelled = requests.find(|request| request.seq == header.seq);
-                // A handler without a task ends within the reading task's own poll: there is nothing to stop.
-                let task = cancelled.and_then(Request::give_up);
-                drop(sending);
-                if let Some(task) = task {
-                    task.abort();
-                }
+                self.cancel(header.seq);
+                false
             }
             // Clients that go away close.
-            Kind::GoAway => {}
+            Kind::GoAway => false,
         }
     }
 
-    fn call(self: &Arc<Self>, header: Header, body: BodyRef<'_>) {
-        let found = self
-            .shared
-            .router
-            .find(&header.service_method)
-            .map(Arc::clone);
-        let method = found.as_ref().ok().cloned();
-        let now_needed = self.handle_timeout.is_some() || header.timeout_ns > 0;
-        let started = now_needed.then(now);
+    fn cancel(&self, seq: u64) {
+        let task = {
+            let sending = self.link.lock();
+            let mut running = sending.side.running.iter();
+            let found = running.find(|(_, task)| task.request.seq == seq);
+            found.and_then(|(_, task)| task.give_up())
+        };
+        // A handler that is not filed has ended, or will within this task's own poll: there is nothing to stop.
+        if let Some(task) = task {
+            task.abort();
+        }
+    }
+
+    fn call(self: &Arc<Self>, header: &mut Header, body: BodyRef<'_>) -> bool {
+        let mut request = Request {
+            seq: header.seq,
+            echo: None,
+            json: header.json.take(),
+            is_over: None,
+        };
+        let (method, name) = match self.shared.router.find(&header.service_method) {
+            Ok(found) => found,
+            Err(missing) => {
+                let text = missing_text(self.framing, missing, &header.service_method);
+                request.echo = Some(header.service_method.as_str().into());
+                self.fail(&request, Error::new(Code::Unimplemented, text));
+                return false;
+            }
+        };
+        if !self.features.code {
+            request.echo = Some(Arc::clone(name));
+        }
+        if method.run_on() == RunOn::BlockingThread {
+            request.is_over = Some(Arc::default());
+        }
         let asked = (header.timeout_ns > 0).then(|| Duration::from_nanos(header.timeout_ns));
         let limit = [asked, self.handle_timeout].into_iter().flatten().min();
-        if let Some(method) = &method {
-            method.began();
-        }
-        let missing = found
-            .as_ref()
-            .err()
-            .map(|missing| missing_text(self.framing, *missing, &header.service_method));
-        let name = (!self.features.code).then_some(header.service_method);
-        let id = self.link.lock().side.begin(header.seq, method, name);
-        let Ok(method) = found else {
-            return self.fail(
-                id,
-                Error::new(Code::Unimplemented, missing.unwrap_or_default()),
-            );
-        };
+        let metadata = std::mem::take(&mut header.metadata);
         let context = Context {
             peer: Arc::clone(&self.peer),
-            deadline: started
-                .zip(limit)
-                .and_then(|(started, limit)| started.checked_add(limit)),
-            metadata: (!header.metadata.is_empty()).then(|| header.metadata.into()),
+            deadline: limit.and_then(|limit| now().checked_add(limit)),
+            metadata: (!metadata.is_empty()).then(|| metadata.into()),
         };
         let replier = Replier {
             to: Arc::clone(self) as Arc<dyn ReplyTo>,
-            request: id,
+            request: request.clone(),
         };
-        // The argument is decoded by code that may be the user's.
-        let running =
-            std::panic::catch_unwind(AssertUnwindSafe(|| method.start(context, body, replier)));
-        match running {
-            Err(_) => self.fail(id, panicked()),
-            Ok(Err(error)) => self.fail(id, error),
-            Ok(Ok(running)) => self.run(id, running, method.run_on(), limit),
+        method.began();
+        let ready = match run::start(method, context, body, replier) {
+            Err(error) => Err(error),
+            Ok(mut running) => match run::poll_once(&mut running, method) {
+                Poll::Ready(ended) => ended,
+                Poll::Pending => return self.spawn(request, running, Arc::clone(method), limit),
+            },
+        };
+        method.ended(ready.is_err());
+        if let Err(error) = ready {
+            self.fail(&request, error);
         }
+        false
     }
 
-    /// Polls the handler once, and gives it a task if it is not ready then.
-    fn run(
+    /// Gives a handler that is not ready a task. True when no more can be at work.
+    fn spawn(
         self: &Arc<Self>,
-        id: u64,
-        mut running: Running,
-        run_on: RunOn,
+        request: Request,
+        running: Running,
+        method: Arc<Method>,
         limit: Option<Duration>,
-    ) {
-        if run_on == RunOn::Reader {
-            let mut context = TaskContext::from_waker(Waker::noop());
-            let polled =
-                std::panic::catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(&mut context)));
-            match polled {
-                Ok(Poll::Ready(Ok(()))) => return,
-                Ok(Poll::Ready(Err(error))) => return self.fail(id, error),
-                Ok(Poll::Pending) => {}
-                Err(_) => return self.fail(id, panicked()),
-            }
-        }
-        let mut slot = Some(Slot {
+    ) -> bool {
+        let is_on_thread = method.run_on() == RunOn::BlockingThread;
+        let (id, count) = {
+            let running = &mut self.link.lock().side.running;
+            let id = running.insert(Task {
+                request: request.clone(),
+                method: Arc::clone(&method),
+                handle: None,
+                places: 1 + u8::from(is_on_thread),
+                failed: false,
+            });
+            (id, running.len())
+        };
+        let place = |failed| Place {
             connection: Arc::clone(self),
             id,
-        });
-        if run_on == RunOn::BlockingThread {
-            running = on_blocking_thread(running, slot.take());
-        }
-        let connection = Arc::clone(self);
-        let ends = async move {
-            let _slot = slot;
-            let caught = CatchUnwind(running);
-            let ended = match limit {
-                None => caught.await,
-                Some(limit) => timeout(limit, caught)
-                    .await
-                    .unwrap_or_else(|_| Err(timed_out(limit))),
-            };
-            if let Err(error) = ended {
-                connection.fail(id, error);
-            }
+            failed,
         };
-        let task = tokio::spawn(ends).abort_handle();
+        let thread = is_on_thread.then(|| place(false));
+        // Whoever is stopped has failed.
+        let mut place = place(true);
+        let task = tokio::spawn(async move {
+            let ended = run::to_end(running, &method, limit, thread).await;
+            place.failed = ended.is_err();
+            if let Err(error) = ended {
+                place.connection.fail(&request, error);
+            }
+            // Its place is free only now: a drained connection closes when nothing is at work, and all is written.
+        });
+        let mut sending = self.link.lock();
         // It may have ended already.
-        if let Some(request) = self.link.lock().side.requests.get_mut(&id) {
-            request.task = Some(task);
+        if let Some(filed) = sending.side.running.get_mut(id) {
+            filed.handle = Some(task.abort_handle());
         }
+        count >= self.shared.config.in_flight_max
     }
 
-    /// Sends an error as the reply, if there was none yet. The connection stays in step: an error has a body too.
-    fn fail(&self, id: u64, error: Error) {
-        let mut sending = self.link.lock();
-        let Some((seq, name)) = sending.side.reply_to(id) else {
+    /// Sends an error as the reply. The connection stays in step: an error has a body too.
+    fn fail(&self, request: &Request, error: Error) {
+        if !request.take() {
             return;
-        };
+        }
+        let mut sending = self.link.lock();
         let load = self.load(&sending);
         let sent = sending.send(Body::from(&()), |header| {
-            header.seq = seq;
-            header
-                .service_method
-                .push_str(name.as_deref().unwrap_or_default());
+            address(header, request);
             // An empty text would look like success.
             let text = match error.message() {
                 "" => error.code().as_str(),
                 text => text,
             };
             header.error.push_str(text);
-            if self.features.code {
+            if self.features.code || self.framing == Framing::JsonRpc {
                 header.code = error.code().number();
             }
             header.load = load;
         });
-        let mut wake = sending.replied(id, true);
-        // The empty struct can always be encoded.
-        wake.extend(sent.ok().flatten());
+        self.note_room(&sending);
         drop(sending);
-        wake_all(wake);
+        // The empty struct can always be encoded.
+        wake_all(sent.ok().flatten());
     }
 
     fn load(&self, sending: &Sending<Serving>) -> Load {
         match self.features.load {
             true => Load {
-                in_flight: u16::try_from(sending.side.requests.len()).unwrap_or(u16::MAX),
+                in_flight: u16::try_from(sending.side.running.len()).unwrap_or(u16::MAX),
                 utilisation: 0,
             },
             false => Load::default(),
@@ -575,161 +581,103 @@ impl Connection {
         wake_all(sent.ok().flatten());
     }
 
+    /// Lets the reading task wait, before it looks at the next request, when this reply was one too many.
+    fn note_room(&self, sending: &Sending<Serving>) {
+        if !sending.has_room() {
+            self.is_stuffed.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// Stops handlers whose caller has gone.
-    fn abort_requests(&self) {
-        let mut sending = self.link.lock();
-        let requests = sending.side.requests.values_mut();
-        let tasks: Vec<_> = requests.filter_map(Request::give_up).collect();
-        drop(sending);
+    fn stop_running(&self) {
+        let tasks: Vec<AbortHandle> = {
+            let sending = self.link.lock();
+            let running = sending.side.running.iter();
+            running.filter_map(|(_, task)| task.give_up()).collect()
+        };
         for task in tasks {
             task.abort();
         }
     }
 }
 
+impl Task {
+    /// Drops the reply, and gives what stops the handler.
+    fn give_up(&self) -> Option<AbortHandle> {
+        self.request.take();
+        self.handle.clone()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut sending = self.connection.link.lock();
+        let running = &mut sending.side.running;
+        let Some(task) = running.get_mut(self.id) else {
+            return;
+        };
+        task.places -= 1;
+        task.failed |= self.failed;
+        if task.places > 0 {
+            return;
+        }
+        let task = running.remove(self.id);
+        let wake = [sending.side.reader.take(), sending.side_changed()];
+        drop(sending);
+        if let Some(task) = task {
+            task.method.ended(task.failed);
+        }
+        wake_all(wake.into_iter().flatten());
+    }
+}
+
 impl ReplyTo for Connection {
-    fn reply(&self, id: u64, body: Body<'_>) -> Result<()> {
-        let mut sending = self.link.lock();
-        let Some((seq, name)) = sending.side.reply_to(id) else {
+    fn reply(&self, request: &Request, body: Body<'_>) -> Result<()> {
+        if !request.take() {
             // It was cancelled or timed out: the late reply is dropped.
             return Ok(());
-        };
+        }
+        let mut sending = self.link.lock();
         let load = self.load(&sending);
         let sent = sending.send(body, |header| {
-            header.seq = seq;
-            header
-                .service_method
-                .push_str(name.as_deref().unwrap_or_default());
+            address(header, request);
             header.load = load;
         });
+        self.note_room(&sending);
+        drop(sending);
         match sent {
             Ok(writer) => {
-                let mut wake = sending.replied(id, false);
-                wake.extend(writer);
-                drop(sending);
-                wake_all(wake);
+                wake_all(writer);
                 Ok(())
             }
             Err(error) => {
-                // The error is to be sent under the same name.
-                if let Some(request) = sending.side.requests.get_mut(&id) {
-                    request.name = name;
-                }
-                Err(Error::new(
-                    Code::Internal,
-                    format!("the reply cannot be encoded: {error}"),
-                ))
+                // The error is still to be sent.
+                request.give_back();
+                let text = format!("the reply cannot be encoded: {error}");
+                Err(Error::new(Code::Internal, text))
             }
         }
     }
 }
 
-impl Sending<Serving> {
-    /// Notes that a request has its reply. Its slot is free once its handler has ended, too.
-    fn replied(&mut self, id: u64, failed: bool) -> Vec<Waker> {
-        let Some(request) = self.side.requests.get_mut(&id) else {
-            return Vec::new();
-        };
-        request.is_over = true;
-        request.failed = failed;
-        match request.task {
-            Some(_) => Vec::new(),
-            None => self.release(id),
-        }
-    }
-
-    /// Forgets a request whose handler has ended.
-    fn release(&mut self, id: u64) -> Vec<Waker> {
-        let Some(request) = self.side.requests.remove(&id) else {
-            return Vec::new();
-        };
-        if let Some(method) = &request.method {
-            method.ended(request.failed);
-        }
-        let mut wake = Vec::new();
-        wake.extend(self.side.reader.take());
-        wake.extend(self.side_changed());
-        wake
-    }
+/// Makes a header the one of this request's reply.
+fn address(header: &mut Header, request: &Request) {
+    header.seq = request.seq;
+    header
+        .service_method
+        .push_str(request.echo.as_deref().unwrap_or_default());
+    header.json = request.json.clone();
 }
 
-impl Serving {
-    fn begin(&mut self, seq: u64, method: Option<Arc<Method>>, name: Option<String>) -> u64 {
-        let id = self.next_request;
-        self.next_request += 1;
-        let request = Request {
-            seq,
-            method,
-            task: None,
-            name,
-            is_over: false,
-            failed: false,
-        };
-        self.requests.insert(id, request);
-        id
-    }
-
-    /// The Seq and the name that a request's reply is to carry, unless nobody waits for it any more.
-    fn reply_to(&mut self, id: u64) -> Option<(u64, Option<String>)> {
-        let request = self.requests.get_mut(&id)?;
-        (!request.is_over).then(|| (request.seq, request.name.take()))
-    }
-}
-
-impl Request {
-    /// Drops the reply, and gives what stops the handler. The slot is free when the handler has stopped: a peer that
-    /// calls and cancels in turn must not have more handlers running than one that waits.
-    fn give_up(&mut self) -> Option<AbortHandle> {
-        let task = self.task.clone()?;
-        if !std::mem::replace(&mut self.is_over, true) {
-            self.failed = true;
-        }
-        Some(task)
-    }
-}
-
-/// A request's place among those that run, held for as long as its handler runs.
-struct Slot {
-    connection: Arc<Connection>,
-    id: u64,
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        let wake = self.connection.link.lock().release(self.id);
-        wake_all(wake);
-    }
-}
-
-/// The texts that people match on, in each dialect's words.
+/// The texts that people match on: TinyRPC's in its dialect, Go's in Go's.
 fn missing_text(framing: Framing, missing: Missing, name: &str) -> String {
     let (service, method) = name.rsplit_once('.').unwrap_or((name, name));
     match (framing, missing) {
-        (Framing::Farcall(_), Missing::Service) => {
-            format!("rpc server: can't find service {service}")
-        }
-        (Framing::Farcall(_), Missing::Method) => format!("rpc server: can't find method {method}"),
-        (Framing::Farcall(_), Missing::IllFormed) => {
-            format!("rpc server: service/method request ill-formed: {name}")
-        }
-        (Framing::NetRpc, Missing::Service) => format!("rpc: can't find service {name}"),
-        (Framing::NetRpc, Missing::Method) => format!("rpc: can't find method {name}"),
-        (Framing::NetRpc, Missing::IllFormed) => {
-            format!("rpc: service/method request ill-formed: {name}")
-        }
+        (Framing::NetRpc | Framing::JsonRpc, missing) => missing.go_text(name),
+        (_, Missing::Service) => format!("rpc server: can't find service {service}"),
+        (_, Missing::Method) => format!("rpc server: can't find method {method}"),
+        (_, Missing::IllFormed) => format!("rpc server: service/method request ill-formed: {name}"),
     }
-}
-
-fn panicked() -> Error {
-    Error::new(Code::Internal, "rpc server: the handler panicked")
-}
-
-fn timed_out(limit: Duration) -> Error {
-    let limit = go_duration(limit);
-    Error::new(
-        Code::DeadlineExceeded,
-        format!("rpc server: request handle timeout: expect within {limit}"),
-    )
 }
 
 async fn is_draining(draining: &mut watch::Receiver<bool>) {
@@ -738,46 +686,11 @@ async fn is_draining(draining: &mut watch::Receiver<bool>) {
     }
 }
 
-/// Runs a handler where it may block. One that has begun stays there when nobody waits any more, and keeps its slot.
-fn on_blocking_thread(running: Running, slot: Option<Slot>) -> Running {
-    let runtime = tokio::runtime::Handle::current();
-    let task = tokio::task::spawn_blocking(move || {
-        let _slot = slot;
-        runtime.block_on(running)
-    });
-    let mut task = AbortOnDrop(task);
-    Box::pin(async move {
-        let ended = (&mut task.0).await;
-        ended.unwrap_or_else(|_| Err(panicked()))
-    })
-}
-
 /// Stops what still runs for a connection when the connection ends, however it does.
-struct AbortRequests<'a>(&'a Connection);
+struct StopRunning<'a>(&'a Connection);
 
-impl Drop for AbortRequests<'_> {
+impl Drop for StopRunning<'_> {
     fn drop(&mut self) {
-        self.0.abort_requests();
-    }
-}
-
-/// A task that ends with its owner.
-struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);
-
-impl<T> Drop for AbortOnDrop<T> {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-/// A handler whose panic is its call's error.
-struct CatchUnwind(Running);
-
-impl Future for CatchUnwind {
-    type Output = Result<()>;
-
-    fn poll(mut self: std::pin::Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<Result<()>> {
-        let polled = std::panic::catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(context)));
-        polled.unwrap_or_else(|_| Poll::Ready(Err(panicked())))
+        self.0.stop_running();
     }
 }

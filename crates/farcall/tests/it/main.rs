@@ -1,13 +1,16 @@
 //! Tests over real sockets, one module a topic. Everything listens on loopback, at a port that the system chose.
 
 mod calls;
+mod cluster;
 mod discover;
 mod handshake;
 mod limits;
 mod load;
 mod originals;
+mod pages;
 mod registry;
 mod script;
+mod service;
 mod shutdown;
 mod support;
 mod unix;

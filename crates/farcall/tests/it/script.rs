@@ -8,11 +8,11 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 /// No test waits longer for anything.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What the server does with a connection.
 #[derive(Clone, Debug)]
-pub enum Act {
+pub(crate) enum Act {
     /// Sends these bytes once a request came, and closes.
     Reply(String),
     /// Reads, and never says anything.
@@ -22,14 +22,14 @@ pub enum Act {
 }
 
 /// The server. It acts as told last; the requests that came are counted.
-pub struct Script {
-    pub url: String,
+pub(crate) struct Script {
+    pub(crate) url: String,
     act: watch::Sender<Act>,
     served: watch::Receiver<usize>,
 }
 
 impl Script {
-    pub async fn start(act: Act) -> Script {
+    pub(crate) async fn start(act: Act) -> Script {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!(
             "http://{}/_tinyrpc_/registry",
@@ -55,12 +55,12 @@ impl Script {
         Script { url, act, served }
     }
 
-    pub fn act(&self, act: Act) {
+    pub(crate) fn act(&self, act: Act) {
         self.act.send_replace(act);
     }
 
     /// Waits until this many more requests were treated.
-    pub async fn served(&self, more: usize) {
+    pub(crate) async fn served(&self, more: usize) {
         let mut served = self.served.clone();
         let goal = *served.borrow() + more;
         let reached = served.wait_for(|count| *count >= goal);
@@ -72,7 +72,7 @@ impl Script {
 }
 
 /// A reply that lists these servers as TinyRPC's registry does.
-pub fn list(servers: &str) -> Act {
+pub(crate) fn list(servers: &str) -> Act {
     Act::Reply(format!(
         "HTTP/1.1 200 OK\r\nX-Tinyrpc-Servers: {servers}\r\nContent-Length: 0\r\n\r\n"
     ))
@@ -89,7 +89,7 @@ async fn read_head(stream: &mut TcpStream) {
 }
 
 /// Sends these bytes, and gives what comes back until the server closes.
-pub async fn exchange(address: impl tokio::net::ToSocketAddrs, bytes: &str) -> String {
+pub(crate) async fn exchange(address: impl tokio::net::ToSocketAddrs, bytes: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(bytes.as_bytes()).await.unwrap();
     let mut back = String::new();

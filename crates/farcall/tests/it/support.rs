@@ -97,7 +97,7 @@ impl<S> Raw<S> {
     pub(crate) fn opened(stream: S, framing: Framing, side: Side) -> Raw<S> {
         Raw {
             stream,
-            reader: FrameReader::new(framing, &Limits::default()),
+            reader: FrameReader::new(framing, side, &Limits::default()),
             writer: FrameWriter::new(framing, side),
             inbox: Vec::new(),
         }

@@ -1,0 +1,632 @@
+//! Types as text for people: on one line, as Go definitions, as Rust definitions.
+//! Streams of strangers are printed too, so nothing here goes deep or runs long on a strange graph.
+
+use std::collections::HashMap;
+use std::fmt::{self, Write};
+
+use super::{Kind, Node, NodeId, Opaque, Schema};
+
+/// Types without a name are written where they are used, down to this depth. Deeper ones, which may contain
+/// themselves, are given a name.
+const INLINE_DEPTH_MAX: usize = 8;
+
+/// The type on one line: `Args{A int; B int}`, `[]string`, `map[string]int`. Types inside it are called by their names.
+impl fmt::Display for Schema {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let node = self.root_node();
+        match &node.kind {
+            Kind::Struct { .. } => {
+                f.write_str(if node.name.is_empty() {
+                    "struct"
+                } else {
+                    &node.name
+                })?;
+                self.go_fields(f, node, 0)
+            }
+            _ => self.go_inline(f, self.root, 0),
+        }
+    }
+}
+
+impl fmt::Debug for Schema {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Schema({self})")
+    }
+}
+
+impl Schema {
+    /// The Go definitions of the type and of all that it is made of, as a Go program could hold them.
+    ///
+    /// The wire knows one width of integers and floats, so `int` may have been an `int8`, and pointers are not seen.
+    pub fn to_go(&self) -> String {
+        Definitions::new(self, &Go).print()
+    }
+
+    /// The Rust definitions of the type and of all that it is made of, ready to be received.
+    ///
+    /// The wire knows one width of integers and floats, so an `i64` may do as an `i8`.
+    pub fn to_rust(&self) -> String {
+        Definitions::new(self, &Rust).print()
+    }
+
+    fn go_inline(&self, f: &mut impl Write, id: NodeId, depth: usize) -> fmt::Result {
+        let node = self.node(id);
+        if depth > INLINE_DEPTH_MAX {
+            return f.write_str("...");
+        }
+        match &node.kind {
+            Kind::Array { elem, len } => {
+                write!(f, "[{len}]")?;
+                self.go_part(f, *elem, depth + 1)
+            }
+            Kind::Slice { elem } => {
+                f.write_str("[]")?;
+                self.go_part(f, *elem, depth + 1)
+            }
+            Kind::Map { key, elem } => {
+                f.write_str("map[")?;
+                self.go_part(f, *key, depth + 1)?;
+                f.write_str("]")?;
+                self.go_part(f, *elem, depth + 1)
+            }
+            Kind::Struct { .. } => {
+                f.write_str("struct")?;
+                self.go_fields(f, node, depth)
+            }
+            Kind::Opaque(_) if node.name.is_empty() => f.write_str("opaque"),
+            Kind::Opaque(_) => f.write_str(&node.name),
+            basic => f.write_str(Go.basic(basic)),
+        }
+    }
+
+    fn go_part(&self, f: &mut impl Write, id: NodeId, depth: usize) -> fmt::Result {
+        match &*self.node(id).name {
+            "" => self.go_inline(f, id, depth),
+            name => f.write_str(name),
+        }
+    }
+
+    fn go_fields(&self, f: &mut impl Write, node: &Node, depth: usize) -> fmt::Result {
+        let Kind::Struct { fields } = &node.kind else {
+            return Ok(());
+        };
+        f.write_str("{")?;
+        for (ix, field) in fields.iter().enumerate() {
+            f.write_str(if ix == 0 { "" } else { "; " })?;
+            write!(f, "{} ", field.name)?;
+            self.go_part(f, field.ty, depth + 1)?;
+        }
+        f.write_str("}")
+    }
+}
+
+/// What differs between the two languages.
+trait Language {
+    fn basic(&self, kind: &Kind) -> &'static str;
+    fn array(&self, elem: &str, len: usize) -> String;
+    fn slice(&self, elem: &str) -> String;
+    fn map(&self, key: &str, elem: &str) -> String;
+    fn opaque(&self, how: Opaque, name: &str) -> Option<String>;
+    /// An unnamed struct where it is used, if the language has that.
+    fn inline_struct(&self, fields: &[(String, String)]) -> Option<String>;
+    fn field_type(&self, ty: String, contains_owner: bool) -> String;
+    fn structure(&self, name: &str, fields: &[(String, String)]) -> String;
+    fn definition(&self, name: &str, ty: &str) -> String;
+    fn opaque_definition(&self, how: Opaque, name: &str) -> String;
+}
+
+/// Prints a type and then those that it has named on the way, until all are printed.
+struct Definitions<'s> {
+    schema: &'s Schema,
+    language: &'s dyn Language,
+    names: HashMap<NodeId, String>,
+    taken: HashMap<String, usize>,
+    todo: Vec<NodeId>,
+}
+
+impl<'s> Definitions<'s> {
+    fn new(schema: &'s Schema, language: &'s dyn Language) -> Self {
+        Self {
+            schema,
+            language,
+            names: HashMap::new(),
+            taken: HashMap::new(),
+            todo: vec![],
+        }
+    }
+
+    fn print(mut self) -> String {
+        let root = self.schema.root;
+        match self.schema.root_node() {
+            Node {
+                kind: Kind::Struct { .. },
+                ..
+            } => drop(self.name(root)),
+            Node {
+                name,
+                kind: Kind::Array { .. } | Kind::Slice { .. } | Kind::Map { .. } | Kind::Opaque(_),
+            } if !name.is_empty() => {
+                drop(self.name(root));
+            }
+            // A type without a name still needs one to be defined under.
+            _ => {
+                let ty = self.inline(root, 0);
+                let name = self.fresh("Value");
+                let mut out = self.language.definition(&name, &ty);
+                self.definitions(&mut out);
+                return out;
+            }
+        }
+        let mut out = String::new();
+        self.definitions(&mut out);
+        out
+    }
+
+    fn definitions(&mut self, out: &mut String) {
+        let mut next = 0;
+        while let Some(&id) = self.todo.get(next) {
+            next += 1;
+            let name = self.names.get(&id).cloned().unwrap_or_default();
+            let text = match &self.schema.node(id).kind {
+                Kind::Struct { .. } => {
+                    let fields = self.fields(id, 0);
+                    self.language.structure(&name, &fields)
+                }
+                Kind::Opaque(how) => self.language.opaque_definition(*how, &name),
+                _ => {
+                    let ty = self.inline(id, 0);
+                    self.language.definition(&name, &ty)
+                }
+            };
+            if !out.is_empty() && !text.is_empty() {
+                out.push('\n');
+            }
+            out.push_str(&text);
+        }
+    }
+
+    fn fields(&mut self, id: NodeId, depth: usize) -> Vec<(String, String)> {
+        let schema = self.schema;
+        let Kind::Struct { fields } = &schema.node(id).kind else {
+            return vec![];
+        };
+        fields
+            .iter()
+            .map(|field| {
+                let ty = self.part(field.ty, depth);
+                (
+                    field.name.to_string(),
+                    self.language.field_type(ty, schema.contains(field.ty, id)),
+                )
+            })
+            .collect()
+    }
+
+    /// A type where it is used: its name if it has one.
+    fn part(&mut self, id: NodeId, depth: usize) -> String {
+        let node = self.schema.node(id);
+        if id.ix() < super::BASIC_NODES {
+            return self.language.basic(&node.kind).to_owned();
+        }
+        if let Kind::Opaque(how) = node.kind {
+            if let Some(ty) = self.language.opaque(how, &node.name) {
+                return ty;
+            }
+        }
+        if !node.name.is_empty() || depth > INLINE_DEPTH_MAX {
+            return self.name(id);
+        }
+        self.inline(id, depth)
+    }
+
+    fn inline(&mut self, id: NodeId, depth: usize) -> String {
+        match &self.schema.node(id).kind {
+            &Kind::Array { elem, len } => {
+                let elem = self.part(elem, depth + 1);
+                self.language.array(&elem, len)
+            }
+            &Kind::Slice { elem } => {
+                let elem = self.part(elem, depth + 1);
+                self.language.slice(&elem)
+            }
+            &Kind::Map { key, elem } => {
+                let key = self.part(key, depth + 1);
+                let elem = self.part(elem, depth + 1);
+                self.language.map(&key, &elem)
+            }
+            Kind::Struct { .. } => {
+                if self.language.inline_struct(&[]).is_none() {
+                    return self.name(id);
+                }
+                let fields = self.fields(id, depth + 1);
+                self.language.inline_struct(&fields).unwrap_or_default()
+            }
+            Kind::Opaque(_) => self.name(id),
+            basic => self.language.basic(basic).to_owned(),
+        }
+    }
+
+    fn name(&mut self, id: NodeId) -> String {
+        if let Some(name) = self.names.get(&id) {
+            return name.clone();
+        }
+        let name = self.fresh(&identifier(&self.schema.node(id).name));
+        self.names.insert(id, name.clone());
+        self.todo.push(id);
+        name
+    }
+
+    /// The name, or the name with a number if another type has it.
+    fn fresh(&mut self, name: &str) -> String {
+        let name = if name.is_empty() { "Type" } else { name };
+        let times = self.taken.entry(name.to_owned()).or_default();
+        *times += 1;
+        if *times == 1 {
+            name.to_owned()
+        } else {
+            format!("{name}{times}")
+        }
+    }
+}
+
+impl Schema {
+    /// Does a value of type `outer` hold a value of type `inner` without anything between that may be empty?
+    pub(crate) fn contains(&self, outer: NodeId, inner: NodeId) -> bool {
+        let mut seen = vec![false; self.nodes.len()];
+        let mut todo = vec![outer];
+        while let Some(id) = todo.pop() {
+            if id == inner {
+                return true;
+            }
+            if std::mem::replace(&mut seen[id.ix()], true) {
+                continue;
+            }
+            match &self.node(id).kind {
+                Kind::Struct { fields } => todo.extend(fields.iter().map(|field| field.ty)),
+                Kind::Array { elem, .. } => todo.push(*elem),
+                _ => {}
+            }
+        }
+        false
+    }
+}
+
+/// A name of the wire as one that both languages take.
+fn identifier(name: &str) -> String {
+    let name: String = name
+        .chars()
+        .filter(|c| c.is_alphanumeric() || *c == '_')
+        .collect();
+    match name.chars().next() {
+        Some(first) if first.is_numeric() => format!("T{name}"),
+        _ => name,
+    }
+}
+
+struct Go;
+
+impl Language for Go {
+    fn basic(&self, kind: &Kind) -> &'static str {
+        match kind {
+            Kind::Bool => "bool",
+            Kind::Int => "int",
+            Kind::Uint => "uint",
+            Kind::Float => "float64",
+            Kind::Complex => "complex128",
+            Kind::Bytes => "[]byte",
+            Kind::String => "string",
+            _ => "any",
+        }
+    }
+
+    fn array(&self, elem: &str, len: usize) -> String {
+        format!("[{len}]{elem}")
+    }
+
+    fn slice(&self, elem: &str) -> String {
+        format!("[]{elem}")
+    }
+
+    fn map(&self, key: &str, elem: &str) -> String {
+        format!("map[{key}]{elem}")
+    }
+
+    fn opaque(&self, how: Opaque, name: &str) -> Option<String> {
+        well_known(how, name).map(|(go, _)| go.to_owned())
+    }
+
+    fn inline_struct(&self, fields: &[(String, String)]) -> Option<String> {
+        let fields: Vec<_> = fields
+            .iter()
+            .map(|(name, ty)| format!("{name} {ty}"))
+            .collect();
+        Some(format!("struct{{{}}}", fields.join("; ")))
+    }
+
+    fn field_type(&self, ty: String, contains_owner: bool) -> String {
+        if contains_owner { format!("*{ty}") } else { ty }
+    }
+
+    fn structure(&self, name: &str, fields: &[(String, String)]) -> String {
+        let width = fields
+            .iter()
+            .map(|(name, _)| name.chars().count())
+            .max()
+            .unwrap_or(0);
+        let mut out = format!("type {name} struct {{");
+        for (name, ty) in fields {
+            let pad = width - name.chars().count();
+            out.push_str(&format!("\n\t{name}{:pad$} {ty}", ""));
+        }
+        out.push_str(if fields.is_empty() { "}\n" } else { "\n}\n" });
+        out
+    }
+
+    fn definition(&self, name: &str, ty: &str) -> String {
+        format!("type {name} {ty}\n")
+    }
+
+    fn opaque_definition(&self, how: Opaque, name: &str) -> String {
+        if well_known(how, name).is_some() {
+            return String::new();
+        }
+        let methods = match how {
+            Opaque::Gob => "GobEncode and GobDecode",
+            Opaque::Binary => "MarshalBinary and UnmarshalBinary",
+            Opaque::Text => "MarshalText and UnmarshalText",
+        };
+        format!("// {name} has {methods}, which alone know its bytes.\ntype {name} struct{{}}\n")
+    }
+}
+
+struct Rust;
+
+impl Language for Rust {
+    fn basic(&self, kind: &Kind) -> &'static str {
+        match kind {
+            Kind::Bool => "bool",
+            Kind::Int => "i64",
+            Kind::Uint => "u64",
+            Kind::Float => "f64",
+            Kind::Complex => "farcall_gob::Complex",
+            Kind::Bytes => "Vec<u8>",
+            Kind::String => "String",
+            _ => "farcall_gob::Value",
+        }
+    }
+
+    fn array(&self, elem: &str, len: usize) -> String {
+        format!("[{elem}; {len}]")
+    }
+
+    fn slice(&self, elem: &str) -> String {
+        format!("Vec<{elem}>")
+    }
+
+    fn map(&self, key: &str, elem: &str) -> String {
+        format!("std::collections::HashMap<{key}, {elem}>")
+    }
+
+    fn opaque(&self, how: Opaque, name: &str) -> Option<String> {
+        if let Some((_, rust)) = well_known(how, name).filter(|(_, rust)| !rust.is_empty()) {
+            return Some(rust.to_owned());
+        }
+        Some(
+            match how {
+                Opaque::Gob => "farcall_gob::GobEncoded",
+                Opaque::Binary => "farcall_gob::BinaryEncoded",
+                Opaque::Text => "farcall_gob::TextEncoded",
+            }
+            .to_owned(),
+        )
+    }
+
+    fn inline_struct(&self, _: &[(String, String)]) -> Option<String> {
+        None
+    }
+
+    fn field_type(&self, ty: String, contains_owner: bool) -> String {
+        if contains_owner {
+            format!("Option<Box<{ty}>>")
+        } else {
+            ty
+        }
+    }
+
+    fn structure(&self, name: &str, fields: &[(String, String)]) -> String {
+        let mut out = format!("#[derive(farcall_gob::Gob)]\nstruct {name} {{");
+        let mut taken: HashMap<String, usize> = HashMap::new();
+        for (name, ty) in fields {
+            let mut ident = snake(name);
+            let mut same = go_name(&ident) == *name;
+            let times = taken.entry(ident.clone()).or_default();
+            *times += 1;
+            if *times > 1 {
+                ident = format!("{ident}_{times}");
+                same = false;
+            }
+            if KEYWORDS.contains(&&*ident) {
+                ident.insert_str(0, "r#");
+            }
+            if !same {
+                out.push_str(&format!("\n    #[gob(rename = {name:?})]"));
+            }
+            out.push_str(&format!("\n    {ident}: {ty},"));
+        }
+        out.push_str(if fields.is_empty() { "}\n" } else { "\n}\n" });
+        out
+    }
+
+    fn definition(&self, name: &str, ty: &str) -> String {
+        format!("#[derive(farcall_gob::Gob)]\nstruct {name}({ty});\n")
+    }
+
+    fn opaque_definition(&self, how: Opaque, name: &str) -> String {
+        self.definition(name, &self.opaque(how, name).unwrap_or_default())
+    }
+}
+
+/// Types of Go's library that encode themselves, by the name they have on the wire: as Go and as Rust call them.
+fn well_known(how: Opaque, name: &str) -> Option<(&'static str, &'static str)> {
+    Some(match (how, name) {
+        (Opaque::Gob, "Time") => ("time.Time", "std::time::SystemTime"),
+        (Opaque::Gob, "Int") => ("big.Int", ""),
+        (Opaque::Gob, "Rat") => ("big.Rat", ""),
+        (Opaque::Gob, "Float") => ("big.Float", ""),
+        (Opaque::Binary, "URL") => ("url.URL", ""),
+        (Opaque::Binary, "Addr") => ("netip.Addr", "std::net::IpAddr"),
+        (Opaque::Binary, "AddrPort") => ("netip.AddrPort", "std::net::SocketAddr"),
+        (Opaque::Binary, "Prefix") => ("netip.Prefix", ""),
+        _ => return None,
+    })
+}
+
+/// `UserID` as `user_id`.
+fn snake(name: &str) -> String {
+    let letters: Vec<char> = identifier(name).chars().collect();
+    let mut out = String::new();
+    for (ix, letter) in letters.iter().enumerate() {
+        let before = ix.checked_sub(1).and_then(|ix| letters.get(ix));
+        let after = letters.get(ix + 1);
+        // A word begins at a capital letter after a small one, or before a small one after capitals.
+        let begins = letter.is_uppercase()
+            && before.is_some_and(|b| {
+                *b != '_' && (!b.is_uppercase() || after.is_some_and(|a| a.is_lowercase()))
+            });
+        if begins {
+            out.push('_');
+        }
+        out.extend(letter.to_lowercase());
+    }
+    if out.is_empty() {
+        "field".to_owned()
+    } else {
+        out
+    }
+}
+
+/// The name that the derive gives to a field.
+fn go_name(snake: &str) -> String {
+    snake
+        .split('_')
+        .map(|word| {
+            let upper = word.to_uppercase();
+            if INITIALISMS.contains(&&*upper) {
+                return upper;
+            }
+            let mut letters = word.chars();
+            letters
+                .next()
+                .into_iter()
+                .flat_map(char::to_uppercase)
+                .chain(letters)
+                .collect()
+        })
+        .collect()
+}
+
+/// The words that the derive writes in capitals.
+const INITIALISMS: &[&str] = &[
+    "ACL", "API", "ASCII", "CPU", "CSS", "DNS", "EOF", "GUID", "HTML", "HTTP", "HTTPS", "ID", "IP",
+    "JSON", "LHS", "QPS", "RAM", "RHS", "RPC", "SLA", "SMTP", "SQL", "SSH", "TCP", "TLS", "TTL",
+    "UDP", "UI", "UID", "UUID", "URI", "URL", "UTF8", "VM", "XML", "XMPP", "XSRF", "XSS",
+];
+
+const KEYWORDS: &[&str] = &[
+    "as", "async", "await", "box", "break", "const", "continue", "do", "dyn", "else", "enum",
+    "extern", "false", "final", "fn", "for", "gen", "if", "impl", "in", "let", "loop", "macro",
+    "match", "mod", "move", "mut", "override", "priv", "pub", "ref", "return", "static", "struct",
+    "trait", "true", "try", "type", "typeof", "unsafe", "unsized", "use", "virtual", "where",
+    "while", "yield", "abstract", "become",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Gob;
+
+    #[derive(Gob)]
+    struct Line {
+        #[allow(dead_code)]
+        price: f64,
+    }
+
+    #[derive(Gob)]
+    #[allow(dead_code)]
+    struct Order {
+        user_id: u64,
+        r#type: String,
+        #[gob(rename = "Url")]
+        url: String,
+        lines: Vec<Line>,
+        #[allow(clippy::type_complexity)]
+        by_key: std::collections::HashMap<(), [u8; 2]>,
+        next: Option<Box<Order>>,
+    }
+
+    #[test]
+    fn a_type_fits_on_a_line() {
+        for (schema, text) in [
+            (
+                Schema::of::<Order>(),
+                "Order{UserID uint; Type string; Url string; Lines []Line; ByKey map[struct{}][2]uint; Next Order}",
+            ),
+            (Schema::of::<Vec<String>>(), "[]string"),
+            (Schema::of::<Vec<Vec<Order>>>(), "[][]Order"),
+            (Schema::of::<u8>(), "uint"),
+            (Schema::of::<()>(), "struct{}"),
+        ] {
+            assert_eq!(schema.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn definitions_are_printed_as_go() {
+        assert_eq!(
+            Schema::of::<Order>().to_go(),
+            "type Order struct {\n\tUserID uint\n\tType   string\n\tUrl    string\n\tLines  []Line\n\
+             \tByKey  map[struct{}][2]uint\n\tNext   *Order\n}\n\ntype Line struct {\n\tPrice float64\n}\n"
+        );
+        assert_eq!(Schema::of::<Vec<u8>>().to_go(), "type Value []byte\n");
+    }
+
+    #[test]
+    fn definitions_are_printed_as_rust() {
+        assert_eq!(
+            Schema::of::<Order>().to_rust(),
+            "#[derive(farcall_gob::Gob)]\nstruct Order {\n    user_id: u64,\n    r#type: String,\n    \
+             #[gob(rename = \"Url\")]\n    url: String,\n    lines: Vec<Line>,\n    \
+             by_key: std::collections::HashMap<Type, [u64; 2]>,\n    next: Option<Box<Order>>,\n}\n\n\
+             #[derive(farcall_gob::Gob)]\nstruct Line {\n    price: f64,\n}\n\n\
+             #[derive(farcall_gob::Gob)]\nstruct Type {}\n"
+        );
+    }
+
+    #[test]
+    fn a_type_that_contains_itself_without_a_name_is_given_one() {
+        #[derive(Gob)]
+        #[allow(dead_code)]
+        struct Slices(Vec<Slices>);
+        let schema = Schema::of::<Slices>();
+        assert!(schema.to_string().ends_with("..."), "{schema}");
+        assert!(
+            schema.to_go().contains("type Type [][]"),
+            "{}",
+            schema.to_go()
+        );
+    }
+
+    #[test]
+    fn names_in_small_letters_and_words_are_found_again() {
+        for (go, rust) in [
+            ("UserID", "user_id"),
+            ("HTTPPort", "http_port"),
+            ("ID", "id"),
+            ("Num1", "num1"),
+            ("Élan", "élan"),
+        ] {
+            assert_eq!(snake(go), rust);
+            assert_eq!(go_name(rust), go);
+        }
+    }
+}

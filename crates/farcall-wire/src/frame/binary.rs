@@ -1,0 +1,258 @@
+//! Length-delimited binary frames, header and body in one: for MessagePack and postcard.
+//!
+//! ```text
+//! length  u32, little endian: the bytes that follow it
+//! kind    u8
+//! present u8: which of the members below are there, a bit each, from the lowest
+//! seq     varint
+//! method  varint length, text
+//! timeout varint, nanoseconds
+//! error   u8 code, then varint length, text
+//! load    u16 little endian calls in flight, u8 utilisation
+//! meta    varint count, then that many names and values, each a varint length and text
+//! body    the rest
+//! ```
+//!
+//! A varint is seven bits a byte, lowest first, the highest bit set on all but the last.
+
+use super::{Header, Kind, Load, Step, skip_newline};
+use crate::{Body, BodyRef, Codec, EncodeError, Limits, Violation};
+
+const METHOD: u8 = 1;
+const TIMEOUT: u8 = 1 << 1;
+const ERROR: u8 = 1 << 2;
+const LOAD: u8 = 1 << 3;
+const META: u8 = 1 << 4;
+const KNOWN: u8 = METHOD | TIMEOUT | ERROR | LOAD | META;
+
+const LENGTH_LEN: usize = 4;
+
+pub(super) struct Reader {
+    pub(super) codec: Codec,
+    pub(super) header: Header,
+    len_max: usize,
+    newline_pending: bool,
+}
+
+impl Reader {
+    pub(super) fn new(codec: Codec, limits: &Limits) -> Reader {
+        Reader {
+            codec,
+            header: Header::default(),
+            len_max: limits.message_len_max,
+            newline_pending: true,
+        }
+    }
+
+    pub(super) fn next<'a>(&mut self, input: &'a [u8]) -> Result<Step<'a>, Violation> {
+        let skipped = skip_newline(&mut self.newline_pending, input);
+        let rest = input.get(skipped..).unwrap_or_default();
+        let more = |at_least| Step::More {
+            consumed: skipped,
+            at_least,
+        };
+        let Some((length, rest)) = rest.split_first_chunk::<LENGTH_LEN>() else {
+            return Ok(more(LENGTH_LEN - rest.len()));
+        };
+        let length = u32::from_le_bytes(*length) as usize;
+        if length > self.len_max {
+            let max = self.len_max;
+            return Err(Violation::new(format!(
+                "a frame has {length} bytes, more than {max}"
+            )));
+        }
+        let Some(frame) = rest.get(..length) else {
+            return Ok(more(length - rest.len()));
+        };
+        let body = read_header(frame, &mut self.header)
+            .ok_or_else(|| Violation::new("a frame's header is malformed"))??;
+        Ok(Step::Message {
+            consumed: skipped + LENGTH_LEN + length,
+            body,
+        })
+    }
+
+    pub(super) fn body<'a>(&self, raw: &'a [u8]) -> BodyRef<'a> {
+        BodyRef::Binary(self.codec, raw)
+    }
+}
+
+/// Reads a header and gives what follows it. `None` where the frame ends too early or text is not UTF-8.
+fn read_header<'a>(frame: &'a [u8], header: &mut Header) -> Option<Result<&'a [u8], Violation>> {
+    header.clear();
+    let (&[kind, present], mut rest) = frame.split_first_chunk()?;
+    header.kind = match Kind::from_number(kind.into()) {
+        Ok(kind) => kind,
+        Err(violation) => return Some(Err(violation)),
+    };
+    if present & !KNOWN != 0 {
+        let text = format!("a frame has members that are not known: {present:#04x}");
+        return Some(Err(Violation::new(text)));
+    }
+    header.seq = varint(&mut rest)?;
+    if present & METHOD != 0 {
+        header.service_method.push_str(text(&mut rest)?);
+    }
+    if present & TIMEOUT != 0 {
+        header.timeout_ns = varint(&mut rest)?;
+    }
+    if present & ERROR != 0 {
+        let (&[code], after) = rest.split_first_chunk()?;
+        rest = after;
+        header.code = code;
+        header.error.push_str(text(&mut rest)?);
+    }
+    if present & LOAD != 0 {
+        let (&[low, high, utilisation], after) = rest.split_first_chunk()?;
+        rest = after;
+        header.load = Load {
+            in_flight: u16::from_le_bytes([low, high]),
+            utilisation,
+        };
+    }
+    if present & META != 0 {
+        for _ in 0..varint(&mut rest)? {
+            let name = text(&mut rest)?.to_owned();
+            let value = text(&mut rest)?.to_owned();
+            header.metadata.push((name, value));
+        }
+    }
+    Some(Ok(rest))
+}
+
+fn text<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
+    let len = usize::try_from(varint(rest)?).ok()?;
+    let (text, after) = rest.split_at_checked(len)?;
+    *rest = after;
+    std::str::from_utf8(text).ok()
+}
+
+/// Reads a number of at most 64 bits.
+pub(crate) fn varint(rest: &mut &[u8]) -> Option<u64> {
+    let mut number = 0_u64;
+    for shift in (0..64).step_by(7) {
+        let (&byte, after) = rest.split_first()?;
+        *rest = after;
+        let bits = u64::from(byte & 0x7f);
+        // The tenth byte has room for one bit.
+        if shift == 63 && bits > 1 {
+            return None;
+        }
+        number |= bits << shift;
+        if byte < 0x80 {
+            return Some(number);
+        }
+    }
+    None
+}
+
+pub(crate) fn put_varint(mut number: u64, out: &mut Vec<u8>) {
+    while number >= 0x80 {
+        out.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
+}
+
+pub(super) struct Writer {
+    codec: Codec,
+    pub(super) header: Header,
+}
+
+impl Writer {
+    pub(super) fn new(codec: Codec) -> Writer {
+        Writer {
+            codec,
+            header: Header::default(),
+        }
+    }
+
+    pub(super) fn write(&mut self, body: Body<'_>, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        let start = out.len();
+        out.extend_from_slice(&[0; LENGTH_LEN]);
+        write_header(&self.header, out);
+        body.to_binary(self.codec, out)?;
+        let length = out.len() - start - LENGTH_LEN;
+        let length = u32::try_from(length)
+            .map_err(|_| EncodeError::new("frame", "it is longer than 4 GiB"))?;
+        if let Some(place) = out.get_mut(start..start + LENGTH_LEN) {
+            place.copy_from_slice(&length.to_le_bytes());
+        }
+        Ok(())
+    }
+}
+
+fn write_header(header: &Header, out: &mut Vec<u8>) {
+    let bit = |is_there: bool, bit| if is_there { bit } else { 0 };
+    let present = bit(!header.service_method.is_empty(), METHOD)
+        | bit(header.timeout_ns > 0, TIMEOUT)
+        | bit(!header.error.is_empty(), ERROR)
+        | bit(header.load != Load::default(), LOAD)
+        | bit(!header.metadata.is_empty(), META);
+    let put_text = |text: &str, out: &mut Vec<u8>| {
+        put_varint(text.len() as u64, out);
+        out.extend_from_slice(text.as_bytes());
+    };
+    out.extend_from_slice(&[header.kind.number(), present]);
+    put_varint(header.seq, out);
+    if present & METHOD != 0 {
+        put_text(&header.service_method, out);
+    }
+    if present & TIMEOUT != 0 {
+        put_varint(header.timeout_ns, out);
+    }
+    if present & ERROR != 0 {
+        out.push(header.code);
+        put_text(&header.error, out);
+    }
+    if present & LOAD != 0 {
+        out.extend_from_slice(&header.load.in_flight.to_le_bytes());
+        out.push(header.load.utilisation);
+    }
+    if present & META != 0 {
+        put_varint(header.metadata.len() as u64, out);
+        for (name, value) in &header.metadata {
+            put_text(name, out);
+            put_text(value, out);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn varints_hold_every_number_and_no_more() {
+        for number in [0, 1, 127, 128, 300, u64::from(u32::MAX), u64::MAX] {
+            let mut out = Vec::new();
+            put_varint(number, &mut out);
+            let mut rest = out.as_slice();
+            assert_eq!(varint(&mut rest), Some(number));
+            assert!(rest.is_empty());
+        }
+        assert_eq!(varint(&mut [0xff; 10].as_slice()), None);
+        assert_eq!(varint(&mut [0x80].as_slice()), None);
+    }
+
+    #[test]
+    fn a_request_is_these_bytes() {
+        let mut writer = Writer::new(Codec::Postcard);
+        writer.header.service_method.push_str("A.B");
+        writer.header.seq = 300;
+        let mut out = Vec::new();
+        writer.write(Body::from(&7_i64), &mut out).unwrap();
+        assert_eq!(out, *b"\x09\0\0\0\x00\x01\xac\x02\x03A.B\x0e");
+    }
+
+    #[test]
+    fn a_long_frame_is_refused_before_it_is_buffered() {
+        let limits = Limits {
+            message_len_max: 100,
+            ..Limits::default()
+        };
+        let mut reader = Reader::new(Codec::Postcard, &limits);
+        let refused = reader.next(&101_u32.to_le_bytes()).unwrap_err().to_string();
+        assert_eq!(refused, "a frame has 101 bytes, more than 100");
+    }
+}

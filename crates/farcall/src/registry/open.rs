@@ -1,0 +1,40 @@
+//! From the text that names servers to whatever knows them.
+
+use super::HttpRegistry;
+use crate::address::{AddressError, Target};
+use crate::discover::{Discover, Static};
+
+/// Whoever knows the servers that this target names: `http://127.0.0.1:9998/_tinyrpc_/registry`,
+/// `static:tcp@10.0.0.1:9999,tcp@10.0.0.2:9999`, or the address of one server.
+///
+/// ```
+/// use farcall::Cluster;
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), farcall::AddressError> {
+/// let servers = farcall::registry::open("static:10.0.0.1:9999,10.0.0.2:9999")?;
+/// let cluster = Cluster::builder(servers).build();
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// When the text is no target, or one that this build does not know.
+pub fn open(target: &str) -> Result<Box<dyn Discover>, AddressError> {
+    let unknown = |scheme| {
+        let wrong = format!("this version of farcall does not look for servers in {scheme}");
+        Err(AddressError::new(
+            target,
+            wrong,
+            "static:tcp@10.0.0.1:9999,tcp@10.0.0.2:9999",
+        ))
+    };
+    Ok(match target.parse()? {
+        Target::Server(address) => Box::new(Static::new([address])),
+        Target::Static(addresses) => Box::new(Static::new(addresses)),
+        Target::Registry(url) => Box::new(HttpRegistry::new(&url)?),
+        Target::Etcd(..) => return unknown("etcd"),
+        Target::Dns(_) => return unknown("DNS"),
+        Target::File(_) => return unknown("files"),
+    })
+}

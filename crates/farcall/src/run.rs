@@ -1,0 +1,102 @@
+//! How a handler runs: with its panics caught, in its time, on the right thread. Who asked for it is not known here.
+
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context as TaskContext, Poll, Waker};
+use std::time::Duration;
+
+use farcall_wire::{BodyRef, go_duration};
+use tokio::time::timeout;
+
+use crate::router::{Method, Replier, RunOn, Running};
+use crate::{Code, Context, Error, Result};
+
+/// Decodes the argument and makes the handler's future. Both are code that may be the user's.
+pub(crate) fn start(
+    method: &Method,
+    context: Context,
+    body: BodyRef<'_>,
+    replier: Replier,
+) -> Result<Running> {
+    let started = catch_unwind(AssertUnwindSafe(|| method.start(context, body, replier)));
+    started.unwrap_or_else(|_| Err(panicked()))
+}
+
+/// Polls a handler that may be ready at once: then it costs no task. One that is to run elsewhere is not polled.
+pub(crate) fn poll_once(running: &mut Running, method: &Method) -> Poll<Result<()>> {
+    match method.run_on() {
+        RunOn::Reader => poll(running, &mut TaskContext::from_waker(Waker::noop())),
+        RunOn::Task | RunOn::BlockingThread => Poll::Pending,
+    }
+}
+
+/// Runs a handler to its end, or to the end of its time.
+///
+/// `place` is what the handler occupies as long as it runs. On a blocking thread that may be longer than this takes.
+pub(crate) async fn to_end(
+    running: Running,
+    method: &Method,
+    limit: Option<Duration>,
+    place: impl Send + 'static,
+) -> Result<()> {
+    let running = match method.run_on() {
+        RunOn::BlockingThread => on_blocking_thread(running, place),
+        RunOn::Reader | RunOn::Task => running,
+    };
+    let caught = CatchUnwind(running);
+    match limit {
+        None => caught.await,
+        Some(limit) => timeout(limit, caught)
+            .await
+            .unwrap_or_else(|_| Err(timed_out(limit))),
+    }
+}
+
+/// Runs a handler where it may block. When nobody waits any more, it stays there; or does not begin.
+fn on_blocking_thread(running: Running, place: impl Send + 'static) -> Running {
+    let runtime = tokio::runtime::Handle::current();
+    Box::pin(async move {
+        let mut thread = AbortOnDrop(tokio::task::spawn_blocking(move || {
+            let _place = place;
+            runtime.block_on(running)
+        }));
+        let ended = (&mut thread.0).await;
+        ended.unwrap_or_else(|_| Err(panicked()))
+    })
+}
+
+/// A task that ends with its owner.
+pub(crate) struct AbortOnDrop<T>(pub(crate) tokio::task::JoinHandle<T>);
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// A handler whose panic is its call's error.
+struct CatchUnwind(Running);
+
+impl Future for CatchUnwind {
+    type Output = Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<Result<()>> {
+        poll(&mut self.0, context)
+    }
+}
+
+fn poll(running: &mut Running, context: &mut TaskContext<'_>) -> Poll<Result<()>> {
+    let polled = catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(context)));
+    polled.unwrap_or_else(|_| Poll::Ready(Err(panicked())))
+}
+
+fn panicked() -> Error {
+    Error::new(Code::Internal, "rpc server: the handler panicked")
+}
+
+fn timed_out(limit: Duration) -> Error {
+    let limit = go_duration(limit);
+    let text = format!("rpc server: request handle timeout: expect within {limit}");
+    Error::new(Code::DeadlineExceeded, text)
+}

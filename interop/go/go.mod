@@ -1,0 +1,3 @@
+module farcall.test/interop
+
+go 1.19

@@ -1,0 +1,3 @@
+//! The tests that talk to Go programs, by topic. They need Go; `./test` installs it.
+
+mod go_to_go;
