@@ -93,7 +93,7 @@ impl Call {
         args: Value,
         json: bool,
     ) -> Result<farcall::Result<()>, Failure> {
-        let outcomes = match cluster.broadcast_json(&self.method, args, None).await {
+        let outcomes = match cluster.broadcast_json(&self.method, args, None, None).await {
             Ok(outcomes) => outcomes,
             Err(error) => {
                 if json {

@@ -22,7 +22,6 @@ use crate::balance::{Balance, TwoChoices};
 use crate::channel::Via;
 use crate::client::{CallOptions, RawReply};
 use crate::discover::{Discover, Snapshot};
-use crate::link::now;
 use crate::{Address, Call, Client, Code, Error, Pending, Reached, Result, registry};
 
 type Fleet = fleet::Fleet<Client>;
@@ -467,6 +466,11 @@ impl Deadline {
             None => Some(waiting.await),
         }
     }
+}
+
+/// The one clock, which tests can move.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
 }
 
 /// True when another server may be able to do what this one surely did not.

@@ -30,23 +30,23 @@ pub(crate) struct Request {
     /// The name, for peers that may be Go's: they get it back.
     pub(crate) echo: Option<Arc<str>>,
     pub(crate) json: Option<Box<JsonCall>>,
-    /// For handlers that nothing stops, since a thread runs them: true once nobody waits for their reply.
+    /// True once the call has its end. It is kept where a handler can outlive its call: on a blocking thread.
     pub(crate) is_over: Option<Arc<AtomicBool>>,
 }
 
 impl Request {
-    /// True for the first who asks, and who may reply.
-    pub(crate) fn take(&self) -> bool {
+    /// Ends the call. False when it had ended before: there is no second reply.
+    pub(crate) fn end(&self) -> bool {
         match &self.is_over {
+            Some(is_over) => !is_over.swap(true, Ordering::Relaxed),
             None => true,
-            Some(is_over) => !is_over.swap(true, Ordering::AcqRel),
         }
     }
 
-    /// Undoes [`Request::take`].
-    pub(crate) fn give_back(&self) {
+    /// Takes the end back: there was no reply after all.
+    pub(crate) fn resume(&self) {
         if let Some(is_over) = &self.is_over {
-            is_over.store(false, Ordering::Release);
+            is_over.store(false, Ordering::Relaxed);
         }
     }
 }

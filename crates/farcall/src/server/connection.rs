@@ -3,7 +3,6 @@
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
@@ -22,7 +21,7 @@ use crate::context::Peer;
 use crate::inbox::{Inbox, discard};
 use crate::link::{Link, Sending, now, wake_all};
 use crate::router::{Method, Missing, Replier, ReplyTo, Request, RunOn, Running};
-use crate::run::{self, AbortOnDrop};
+use crate::run;
 use crate::slab::Slab;
 use crate::transport::{ReadHalf, Stream};
 use crate::{Context, Error, Result};
@@ -161,8 +160,9 @@ async fn open(shared: &Shared, stream: &mut Stream, inbox: &mut Inbox) -> Result
                 }
                 _ => {
                     stream.writer.write_all(NO_SUCH_PATH).await?;
-                    let text = format!("CONNECT asks for {path:?}, where nothing is");
-                    Err(Violation::new(text).into())
+                    stream.writer.shutdown().await?;
+                    let _ = timeout(LINGER, discard(&mut stream.reader)).await;
+                    Ok(Opened::Done)
                 }
             }
         }
@@ -249,8 +249,6 @@ struct Connection {
     framing: Framing,
     features: Features,
     handle_timeout: Option<Duration>,
-    /// Replies are queued that the peer has to take first. Only the reading task asks: it is the one who is to wait.
-    is_stuffed: AtomicBool,
 }
 
 /// The server's part of a connection's state.
@@ -263,23 +261,34 @@ struct Serving {
     reader: Option<Waker>,
 }
 
-/// A handler at work on a task.
+/// A handler at work on a task, which holds a [`Place`].
 struct Task {
     request: Request,
     method: Arc<Method>,
     /// None until it was spawned.
     handle: Option<AbortHandle>,
-    /// Those who hold a [`Place`] for it: its task, and its thread if it has one.
-    places: u8,
     failed: bool,
 }
 
-/// A handler's place among those at work, held for as long as it works. Were it free when the peer cancels, a peer
-/// that calls and cancels in turn could have any number of handlers at work.
+/// A handler's place among those at work. It is free when the handler has stopped, not when its caller has gone: a peer
+/// that calls and cancels in turn must not have more handlers at work than one that waits.
 struct Place {
     connection: Arc<Connection>,
     id: u64,
-    failed: bool,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut sending = self.connection.link.lock();
+        let Some(task) = sending.side.running.remove(self.id) else {
+            return;
+        };
+        task.method.ended(task.failed);
+        let reader = sending.side.reader.take();
+        let idle = sending.side_changed();
+        drop(sending);
+        wake_all(reader.into_iter().chain(idle));
+    }
 }
 
 impl Connection {
@@ -301,7 +310,6 @@ impl Connection {
             framing,
             features,
             handle_timeout: both.into_iter().flatten().min(),
-            is_stuffed: AtomicBool::new(false),
         });
         let _stops = StopRunning(&connection);
         let writing = {
@@ -380,18 +388,13 @@ impl Connection {
                         let (header, body) = frames.message(body);
                         let is_full = self.receive(header, body);
                         inbox.consume(consumed);
-                        if is_full {
-                            self.fewer_running().await;
-                        }
                         // One read may hold thousands of requests, and each may have a large reply.
-                        if self.is_stuffed.load(Ordering::Relaxed) {
-                            self.is_stuffed.store(false, Ordering::Relaxed);
-                            self.link.room().await;
+                        if is_full || self.link.is_full() {
+                            self.room().await;
                         }
                     }
                 }
             };
-            self.link.room().await;
             if inbox.fill(reader, at_least).await? == 0 {
                 return match inbox.bytes() {
                     [] => Ok(()),
@@ -401,8 +404,8 @@ impl Connection {
         }
     }
 
-    /// Pressure flows backward: a peer with too many handlers at work is not read from.
-    async fn fewer_running(&self) {
+    /// Pressure flows backward: a peer with too many handlers at work, or too many replies to take, is not read from.
+    async fn room(&self) {
         poll_fn(|context| {
             let side = &mut self.link.lock().side;
             if side.running.len() < self.shared.config.in_flight_max {
@@ -412,6 +415,7 @@ impl Connection {
             Poll::Pending
         })
         .await;
+        self.link.room().await;
     }
 
     /// Does what a message asks. True when no more handlers can be at work.
@@ -428,24 +432,23 @@ impl Connection {
     }
 
     fn cancel(&self, seq: u64) {
-        let task = {
+        let handle = {
             let sending = self.link.lock();
-            let mut running = sending.side.running.iter();
-            let found = running.find(|(_, task)| task.request.seq == seq);
-            found.and_then(|(_, task)| task.give_up())
+            let mut tasks = sending.side.running.iter().map(|(_, task)| task);
+            // A handler that is not filed has ended: there is nothing to stop.
+            let cancelled = tasks.find(|task| task.request.seq == seq);
+            cancelled.and_then(Task::give_up)
         };
-        // A handler that is not filed has ended, or will within this task's own poll: there is nothing to stop.
-        if let Some(task) = task {
-            task.abort();
+        if let Some(handle) = handle {
+            handle.abort();
         }
     }
 
     fn call(self: &Arc<Self>, header: &mut Header, body: BodyRef<'_>) -> bool {
         let mut request = Request {
             seq: header.seq,
-            echo: None,
             json: header.json.take(),
-            is_over: None,
+            ..Request::default()
         };
         let (method, name) = match self.shared.router.find(&header.service_method) {
             Ok(found) => found,
@@ -459,9 +462,6 @@ impl Connection {
         if !self.features.code {
             request.echo = Some(Arc::clone(name));
         }
-        if method.run_on() == RunOn::BlockingThread {
-            request.is_over = Some(Arc::default());
-        }
         let asked = (header.timeout_ns > 0).then(|| Duration::from_nanos(header.timeout_ns));
         let limit = [asked, self.handle_timeout].into_iter().flatten().min();
         let metadata = std::mem::take(&mut header.metadata);
@@ -470,6 +470,9 @@ impl Connection {
             deadline: limit.and_then(|limit| now().checked_add(limit)),
             metadata: (!metadata.is_empty()).then(|| metadata.into()),
         };
+        if method.run_on() == RunOn::BlockingThread {
+            request.is_over = Some(Arc::default());
+        }
         let replier = Replier {
             to: Arc::clone(self) as Arc<dyn ReplyTo>,
             request: request.clone(),
@@ -497,45 +500,43 @@ impl Connection {
         method: Arc<Method>,
         limit: Option<Duration>,
     ) -> bool {
-        let is_on_thread = method.run_on() == RunOn::BlockingThread;
-        let (id, count) = {
-            let running = &mut self.link.lock().side.running;
-            let id = running.insert(Task {
-                request: request.clone(),
-                method: Arc::clone(&method),
-                handle: None,
-                places: 1 + u8::from(is_on_thread),
-                failed: false,
-            });
-            (id, running.len())
-        };
-        let place = |failed| Place {
+        let mut sending = self.link.lock();
+        let id = sending.side.running.insert(Task {
+            request: request.clone(),
+            method: Arc::clone(&method),
+            handle: None,
+            failed: true,
+        });
+        let is_full = sending.side.running.len() >= self.shared.config.in_flight_max;
+        drop(sending);
+        let place = Place {
             connection: Arc::clone(self),
             id,
-            failed,
         };
-        let thread = is_on_thread.then(|| place(false));
-        // Whoever is stopped has failed.
-        let mut place = place(true);
+        let connection = Arc::clone(self);
         let task = tokio::spawn(async move {
-            let ended = run::to_end(running, &method, limit, thread).await;
-            place.failed = ended.is_err();
-            if let Err(error) = ended {
-                place.connection.fail(&request, error);
+            let place = Arc::new(place);
+            match run::to_end(running, &method, limit, Arc::clone(&place)).await {
+                Ok(()) => connection.succeeded(id),
+                Err(error) => connection.fail(&request, error),
             }
-            // Its place is free only now: a drained connection closes when nothing is at work, and all is written.
         });
-        let mut sending = self.link.lock();
         // It may have ended already.
-        if let Some(filed) = sending.side.running.get_mut(id) {
+        if let Some(filed) = self.link.lock().side.running.get_mut(id) {
             filed.handle = Some(task.abort_handle());
         }
-        count >= self.shared.config.in_flight_max
+        is_full
+    }
+
+    fn succeeded(&self, id: u64) {
+        if let Some(task) = self.link.lock().side.running.get_mut(id) {
+            task.failed = false;
+        }
     }
 
     /// Sends an error as the reply. The connection stays in step: an error has a body too.
     fn fail(&self, request: &Request, error: Error) {
-        if !request.take() {
+        if !request.end() {
             return;
         }
         let mut sending = self.link.lock();
@@ -553,7 +554,6 @@ impl Connection {
             }
             header.load = load;
         });
-        self.note_room(&sending);
         drop(sending);
         // The empty struct can always be encoded.
         wake_all(sent.ok().flatten());
@@ -581,22 +581,15 @@ impl Connection {
         wake_all(sent.ok().flatten());
     }
 
-    /// Lets the reading task wait, before it looks at the next request, when this reply was one too many.
-    fn note_room(&self, sending: &Sending<Serving>) {
-        if !sending.has_room() {
-            self.is_stuffed.store(true, Ordering::Relaxed);
-        }
-    }
-
     /// Stops handlers whose caller has gone.
     fn stop_running(&self) {
-        let tasks: Vec<AbortHandle> = {
+        let handles: Vec<_> = {
             let sending = self.link.lock();
-            let running = sending.side.running.iter();
-            running.filter_map(|(_, task)| task.give_up()).collect()
+            let tasks = sending.side.running.iter().map(|(_, task)| task);
+            tasks.filter_map(Task::give_up).collect()
         };
-        for task in tasks {
-            task.abort();
+        for handle in handles {
+            handle.abort();
         }
     }
 }
@@ -604,37 +597,15 @@ impl Connection {
 impl Task {
     /// Drops the reply, and gives what stops the handler.
     fn give_up(&self) -> Option<AbortHandle> {
-        self.request.take();
+        self.request.end();
         self.handle.clone()
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut sending = self.connection.link.lock();
-        let running = &mut sending.side.running;
-        let Some(task) = running.get_mut(self.id) else {
-            return;
-        };
-        task.places -= 1;
-        task.failed |= self.failed;
-        if task.places > 0 {
-            return;
-        }
-        let task = running.remove(self.id);
-        let wake = [sending.side.reader.take(), sending.side_changed()];
-        drop(sending);
-        if let Some(task) = task {
-            task.method.ended(task.failed);
-        }
-        wake_all(wake.into_iter().flatten());
     }
 }
 
 impl ReplyTo for Connection {
     fn reply(&self, request: &Request, body: Body<'_>) -> Result<()> {
-        if !request.take() {
-            // It was cancelled or timed out: the late reply is dropped.
+        if !request.end() {
+            // It timed out or was cancelled, and its handler could not be stopped: the late reply is dropped.
             return Ok(());
         }
         let mut sending = self.link.lock();
@@ -643,7 +614,6 @@ impl ReplyTo for Connection {
             address(header, request);
             header.load = load;
         });
-        self.note_room(&sending);
         drop(sending);
         match sent {
             Ok(writer) => {
@@ -651,8 +621,8 @@ impl ReplyTo for Connection {
                 Ok(())
             }
             Err(error) => {
-                // The error is still to be sent.
-                request.give_back();
+                // The error is the reply then.
+                request.resume();
                 let text = format!("the reply cannot be encoded: {error}");
                 Err(Error::new(Code::Internal, text))
             }
@@ -692,5 +662,14 @@ struct StopRunning<'a>(&'a Connection);
 impl Drop for StopRunning<'_> {
     fn drop(&mut self) {
         self.0.stop_running();
+    }
+}
+
+/// A task that ends with its owner.
+struct AbortOnDrop(tokio::task::JoinHandle<std::io::Result<()>>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }

@@ -2,6 +2,7 @@
 //! They run through the same router, limits and counters as calls of every other dialect.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Instant;
 
 use farcall_wire::{Body, BodyRef, Codec};
 use hyper::header::{HOST, ORIGIN};
@@ -11,7 +12,6 @@ use serde_json::json;
 use super::Shared;
 use crate::context::Peer;
 use crate::http::{self, Reply, Request, Surface};
-use crate::link::now;
 use crate::router::{Replier, ReplyTo, Router};
 use crate::schema::{example, json_schema};
 use crate::{Code, Context, Error, Result, run};
@@ -114,7 +114,7 @@ async fn call(shared: &Shared, request: &Request) -> Result<Vec<u8>> {
             dialect: "http",
             codec: Codec::Json,
         }),
-        deadline: limit.and_then(|limit| now().checked_add(limit)),
+        deadline: limit.and_then(|limit| Instant::now().checked_add(limit)),
         metadata: None,
     };
     let body = match request.body().trim_ascii() {
