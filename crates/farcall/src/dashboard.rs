@@ -142,7 +142,6 @@ fn escaped(text: &str) -> String {
 mod tests {
     use std::collections::BTreeSet;
 
-
     use super::*;
 
     fn method(name: &str) -> MethodSnapshot {
