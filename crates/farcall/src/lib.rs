@@ -7,6 +7,7 @@ mod transport;
 
 mod inbox;
 mod link;
+mod slab;
 
 mod context;
 mod router;

@@ -48,7 +48,7 @@ fn describe(router: &Router) -> serde_json::Value {
     let services = router.snapshot().into_iter().map(|service| {
         let methods = service.methods.into_iter().filter_map(|method| {
             let name = format!("{}.{}", service.name, method.name);
-            let (args, reply) = router.find(&name).ok()?.types();
+            let (args, reply) = router.find(&name).ok()?.0.types();
             Some(json!({
                 "name": name,
                 "doc": method.doc,
@@ -100,7 +100,7 @@ fn is_cross_site(request: &Request) -> bool {
 async fn call(shared: &Shared, request: &Request) -> Result<Vec<u8>> {
     let name = request.uri().path().strip_prefix(CALLS).unwrap_or_default();
     let method = match shared.router.find(name) {
-        Ok(method) => Arc::clone(method),
+        Ok((method, _)) => Arc::clone(method),
         Err(missing) => return Err(Error::new(Code::Unimplemented, missing.go_text(name))),
     };
     let limit = shared.config.handle_timeout;
@@ -124,7 +124,7 @@ async fn call(shared: &Shared, request: &Request) -> Result<Vec<u8>> {
     let kept = Arc::new(Kept::default());
     let replier = Replier {
         to: Arc::clone(&kept) as Arc<dyn ReplyTo>,
-        request: 0,
+        request: crate::router::Request::default(),
     };
     method.began();
     let mut counted = Counted {
@@ -132,7 +132,7 @@ async fn call(shared: &Shared, request: &Request) -> Result<Vec<u8>> {
         failed: true,
     };
     let running = run::start(&method, context, body, replier)?;
-    run::to_end(running, &method, limit).await?;
+    run::to_end(running, &method, limit, ()).await?;
     counted.failed = false;
     Ok(std::mem::take(
         &mut *kept.0.lock().unwrap_or_else(PoisonError::into_inner),
@@ -156,7 +156,7 @@ impl Drop for Counted<'_> {
 struct Kept(Mutex<Vec<u8>>);
 
 impl ReplyTo for Kept {
-    fn reply(&self, _: u64, body: Body<'_>) -> Result<()> {
+    fn reply(&self, _: &crate::router::Request, body: Body<'_>) -> Result<()> {
         let mut json = Vec::new();
         body.to_json(&mut json).map_err(|error| {
             Error::new(
