@@ -37,9 +37,9 @@ pub(crate) trait Arith {
     async fn divide(&self, cx: &Context, args: Args) -> Result<Quotient>;
 }
 
-/// The arguments of `Foo`.
+/// The arguments of `Foo`, which Go programs call `Args` too.
 #[derive(Clone, Copy, Debug, Default, Gob, Serialize, Deserialize)]
-#[gob(crate = "farcall::__private::gob")]
+#[gob(crate = "farcall::__private::gob", rename = "Args")]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Pair {
     pub(crate) num1: i64,
