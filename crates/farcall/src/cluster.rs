@@ -350,7 +350,7 @@ impl Inner {
             timeout: deadline.left(),
             ..options.clone()
         };
-        if let Some(begun) = line.client.begin_now(method, body, &with_time_left()) {
+        if let Some(begun) = line.client.begin_now(method, body, &with_time_left(), None) {
             return begun?.await;
         }
         self.connected(line, tried, deadline).await?;
