@@ -37,7 +37,7 @@ pub use context::Context;
 pub use describe::describe;
 pub use error::{Code, Error, Reached, Result};
 pub use farcall_gob::Gob;
-pub use farcall_macros::service;
+pub use farcall_macros::{message, service};
 pub use farcall_wire::{Codec, Limits, Message};
 pub use registry::Registry;
 pub use router::{Method, MethodSnapshot, RegisterError, Service, ServiceSnapshot};
