@@ -2,4 +2,5 @@
 
 mod go_to_go;
 mod go_to_rust;
+mod rust_to_go;
 mod support;
