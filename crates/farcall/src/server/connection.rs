@@ -321,7 +321,7 @@ impl Connection {
         let read = tokio::select! {
             read = connection.read_and_drain(&mut reader, inbox) => read,
             // The peer takes no more replies.
-            written = &mut writing.0 => return Ok(written.unwrap_or_else(|_| Ok(()))?),
+            written = &mut writing.0 => return Ok(written.unwrap_or(Ok(()))?),
         };
         if let Err(Trouble::Io(error)) = read {
             return Err(error.into());

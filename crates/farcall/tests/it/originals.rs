@@ -61,9 +61,12 @@ impl<'de> Deserialize<'de> for Awkward {
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
         struct Pair {
+            // Some codecs go by the order of members.
+            before: String,
             number: i64,
         }
-        let Pair { number } = Pair::deserialize(deserializer)?;
+        let Pair { before, number } = Pair::deserialize(deserializer)?;
+        assert_eq!(before, "some text");
         Awkward::read(number).map_err(serde::de::Error::custom)
     }
 }
