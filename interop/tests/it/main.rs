@@ -4,3 +4,4 @@ mod go_to_go;
 mod go_to_rust;
 mod rust_to_go;
 mod support;
+mod transcript;
