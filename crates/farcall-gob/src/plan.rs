@@ -304,6 +304,16 @@ impl Plans {
         })
     }
 
+    /// Roughly how much memory the plans take.
+    pub(crate) fn memory(&self) -> usize {
+        let fields = |plan: &Plan| match plan {
+            Plan::Struct(fields) => size_of_val(&**fields),
+            _ => 0,
+        };
+        let plans: usize = self.plans.iter().map(fields).sum();
+        plans + self.plans.len() * 4 * size_of::<Plan>()
+    }
+
     /// The plan for passing over a type. Keyed as if the type were read into nothing.
     fn skip(&mut self, theirs: NodeId) -> u32 {
         let new = self.plans.len() as u32;

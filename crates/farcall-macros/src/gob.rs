@@ -1,7 +1,7 @@
 //! `#[derive(Gob)]`: a type's description, and how it is written and read field by field.
 
 use proc_macro2::{Span, TokenStream};
-use quote::{format_ident, quote};
+use quote::{format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{
     Attribute, Data, DeriveInput, Error, Fields, Ident, LitStr, Path, Result, Type, parse_quote,
@@ -23,9 +23,15 @@ pub(crate) fn expand(item: TokenStream) -> Result<TokenStream> {
     for param in input.generics.type_params_mut() {
         param.bounds.push(parse_quote!(#gob::__private::Gob));
     }
+    let mut beside = TokenStream::new();
     let body = match &input.data {
         Data::Struct(data) => match &data.fields {
-            Fields::Named(_) | Fields::Unit => structure(&input.ident, &options, &data.fields)?,
+            Fields::Named(_) | Fields::Unit => {
+                let generic = input.generics.type_params().next().is_some();
+                let (methods, checks) = structure(&input.ident, &options, generic, &data.fields)?;
+                beside = checks;
+                methods
+            }
             Fields::Unnamed(fields) if fields.unnamed.len() == 1 => newtype(&fields.unnamed[0].ty),
             fields @ Fields::Unnamed(_) => {
                 return Err(Error::new(
@@ -34,7 +40,14 @@ pub(crate) fn expand(item: TokenStream) -> Result<TokenStream> {
                 ));
             }
         },
-        Data::Enum(data) => crate::gob_enum::expand(&options, data)?,
+        Data::Enum(data) => {
+            let code = crate::gob_enum::expand(&options, data)?;
+            if !code.forms.is_empty() {
+                let (name, forms_of) = (&input.ident, code.forms);
+                beside = quote!(impl #name { #forms_of });
+            }
+            code.methods
+        }
         Data::Union(data) => {
             return Err(Error::new(
                 data.union_token.span(),
@@ -56,6 +69,8 @@ pub(crate) fn expand(item: TokenStream) -> Result<TokenStream> {
             impl #impl_generics Gob for #name #type_generics #where_clause {
                 #body
             }
+
+            #beside
         };
     })
 }
@@ -172,7 +187,12 @@ impl<'a> Field<'a> {
     }
 }
 
-fn structure(ident: &Ident, options: &TypeOptions, fields: &Fields) -> Result<TokenStream> {
+fn structure(
+    ident: &Ident,
+    options: &TypeOptions,
+    generic: bool,
+    fields: &Fields,
+) -> Result<(TokenStream, TokenStream)> {
     let all = fields
         .iter()
         .map(|field| Field::parse(field, options.case))
@@ -208,16 +228,20 @@ fn structure(ident: &Ident, options: &TypeOptions, fields: &Fields) -> Result<To
         .collect();
     // A field that was not sent was zero, so it must have a zero, or something to stand for it.
     let need_zero = sent.iter().filter(|field| field.default.is_none()).map(|field| {
-        let (ty, text) = (
-            field.ty,
-            format!(
-                "the field `{}` of `{ident}` has no zero, which is what gob takes for a field that was not sent: make \
-                 it an Option, or give it #[gob(default)]",
-                field.ident
-            ),
+        let text = format!(
+            "the field `{}` of `{ident}` has no zero, which is what gob takes for a field that was not sent: make it an \
+             Option, or give it #[gob(default)]",
+            field.ident
         );
-        quote!(const { ::core::assert!(<#ty as GobField>::HAS_ZERO, #text) })
+        let ty = field.ty;
+        quote_spanned!(ty.span()=> ::core::assert!(<#ty as GobField>::HAS_ZERO, #text))
     });
+    // Of generic types this is only known when they are used.
+    let (checks, checks_on_use) = if generic {
+        (quote!(), quote!(#(const { #need_zero })*))
+    } else {
+        (quote!(#(const _: () = #need_zero;)*), quote!())
+    };
     let zeros: Vec<_> = sent
         .iter()
         .map(|field| {
@@ -274,11 +298,11 @@ fn structure(ident: &Ident, options: &TypeOptions, fields: &Fields) -> Result<To
             )*),
         )
     };
-    Ok(quote! {
+    let methods = quote! {
         const HAS_ZERO: bool = true #(&& <#has_zero as GobField>::HAS_ZERO)*;
 
         fn describe(d: &mut Describer) -> NodeId {
-            #(#need_zero;)*
+            #checks_on_use
             let node = d.structure::<Self>(#type_name, |d| {
                 ::std::vec![#((#wire_names, <#tys as GobField>::describe(d))),*]
             });
@@ -308,7 +332,8 @@ fn structure(ident: &Ident, options: &TypeOptions, fields: &Fields) -> Result<To
             r.leave();
             Ok(Self { #(#idents: #locals,)* #(#skipped: ::core::default::Default::default(),)* })
         }
-    })
+    };
+    Ok((methods, checks))
 }
 
 /// A type that is on the wire what its only field is.

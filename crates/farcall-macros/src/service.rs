@@ -707,22 +707,11 @@ impl Method {
         let ident = &self.item.sig.ident;
         let context = self.takes_context.then(|| quote!(&cx,));
         let argument = self.argument.as_ref().map(|_| quote!(args));
-        let (cx, args) = (
-            if self.takes_context {
-                quote!(cx)
-            } else {
-                quote!(_)
-            },
-            if self.argument.is_some() {
-                quote!(args)
-            } else {
-                quote!(_)
-            },
-        );
+        let name_or_not = |name, is_used| if is_used { name } else { quote!(_) };
+        let cx = name_or_not(quote!(cx), self.takes_context);
+        let args = name_or_not(quote!(args), self.argument.is_some());
         let ty = self.argument_type();
-        // Shown where the type stands when an error has no way to travel, and still known as generated code.
-        let here = Span::call_site().located_at(self.result.span());
-        let into_error = quote_spanned!(here=> .map_err(#farcall::Error::from));
+        let error = located(quote!(#farcall::Error::from), self.result.span());
         let flags = [
             (self.rpc.idempotent, quote!(.idempotent())),
             (self.rpc.spawn, quote!(.spawned())),
@@ -730,20 +719,22 @@ impl Method {
         ];
         let flags = flags.iter().filter(|(set, _)| *set).map(|(_, call)| call);
         let doc = write_doc(&self.item.attrs);
-        quote! {
+        // By the trait's name: the value may have methods of the same name.
+        let call = quote! {
+            <Self as #service>::#ident(&*target, #context #argument).await.map_err(#error)
+        };
+        let call = located(call, self.result.span());
+        let handler = quote! {
             #farcall::Method::new(#wire, {
                 let target = ::std::sync::Arc::clone(&target);
                 move |#cx: #farcall::Context, #args: #ty| {
                     let target = ::std::sync::Arc::clone(&target);
-                    async move {
-                        // By the trait's name: the value may have methods of the same name.
-                        <Self as #service>::#ident(&*target, #context #argument).await #into_error
-                    }
+                    async move { #call }
                 }
             })
-            #(#flags)*
-            #doc
-        }
+        };
+        let handler = located(handler, ident.span());
+        quote!(#handler #(#flags)* #doc)
     }
 
     /// The client's method.
@@ -763,6 +754,7 @@ impl Method {
             let says = format!("Calls `{path}`.");
             quote!(#[doc = #says])
         });
+        let call = located(quote!(call), ident.span());
         let (parameter, argument) = match &self.argument {
             Some(Argument { name, ty }) => (Some(quote!(#name: &'a #ty)), quote!(#name)),
             None => (None, quote!(&())),
@@ -771,7 +763,7 @@ impl Method {
             #doc
             #(#copied)*
             #vis fn #ident<'a>(&'a self, #parameter) -> #farcall::Call<'a, #reply> {
-                self.channel.call(#path, #argument)
+                self.channel.#call(#path, #argument)
             }
         }
     }
@@ -783,6 +775,16 @@ impl Method {
             None => quote!(()),
         }
     }
+}
+
+/// Code that stands at a place of the user's when the compiler complains about it, and is known as generated still.
+fn located(code: TokenStream, place: Span) -> TokenStream {
+    let at_place = |mut token: TokenTree| {
+        token.set_span(token.span().located_at(place));
+        token
+    };
+    // What stands in brackets keeps its own place.
+    code.into_iter().map(at_place).collect()
 }
 
 /// The attributes that decide whether the item exists.

@@ -82,8 +82,15 @@ impl std::str::FromStr for Codec {
 ///
 /// `#[farcall::message]` on a struct makes it one. So are numbers, strings, `Vec`s, maps and `()`. A type that only
 /// has serde's traits travels inside `farcall::Serde`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot travel: not every codec knows it",
+    label = "no argument and no reply",
+    note = "put #[farcall::message] on `{Self}`; on a type that is not yours, wrap it in one of your own"
+)]
 pub trait Message: Gob + Serialize + DeserializeOwned + Send + Sync + 'static {}
 
+// Whoever forgets the attribute should read that, once, and not which of three traits it would have brought.
+#[diagnostic::do_not_recommend]
 impl<T: Gob + Serialize + DeserializeOwned + Send + Sync + 'static> Message for T {}
 
 /// A body to be written, in whichever codec the connection speaks.

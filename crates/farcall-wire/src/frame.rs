@@ -125,7 +125,7 @@ pub enum Step<'a> {
         /// Bytes to read before trying again, at least 1.
         at_least: usize,
     },
-    /// One message. Its header is [`FrameReader::header`], its body is to be handed to [`FrameReader::body`].
+    /// One message. It is to be handed to [`FrameReader::message`].
     Message {
         /// Bytes to drop from the front, once the body has been used.
         consumed: usize,
@@ -182,13 +182,19 @@ impl FrameReader {
         }
     }
 
-    /// The body of the message found last, to be decoded at once.
-    pub fn body<'a>(&'a mut self, raw: &'a [u8]) -> BodyRef<'a> {
+    /// Header and body of the message found last, at once.
+    pub fn message<'a>(&'a mut self, raw: &'a [u8]) -> (&'a mut Header, BodyRef<'a>) {
         match &mut self.0 {
-            Reader::Gob(reader) => reader.body(raw),
-            Reader::Json(_) => BodyRef::Json(raw),
-            Reader::JsonRpc(reader) => reader.body(raw),
-            Reader::Binary(reader) => reader.body(raw),
+            Reader::Gob(reader) => reader.message(raw),
+            Reader::Json(reader) => (&mut reader.header, BodyRef::Json(raw)),
+            Reader::JsonRpc(reader) => {
+                let body = reader.body(raw);
+                (&mut reader.header, body)
+            }
+            Reader::Binary(reader) => {
+                let body = reader.body(raw);
+                (&mut reader.header, body)
+            }
         }
     }
 

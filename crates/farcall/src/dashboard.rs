@@ -15,11 +15,14 @@ const PATHS: &[&str] = &[
     "/debug/geerpc",
 ];
 const JSON_PATHS: &[&str] = &[
-    "/debug/farcall.json",
+    JSON_PATH,
     "/debug/tinyrpc.json",
     "/debug/rpc.json",
     "/debug/geerpc.json",
 ];
+
+/// The JSON at its own name.
+pub(crate) const JSON_PATH: &str = "/debug/farcall.json";
 
 /// Answers with the page and its JSON, each time from a new snapshot.
 pub(crate) fn mount<F>(surface: Surface, snapshot: F) -> Surface
@@ -42,9 +45,10 @@ where
         })
 }
 
-#[derive(serde::Serialize)]
-struct Page {
-    services: Vec<ServiceSnapshot>,
+/// The JSON, as it is written and read.
+#[derive(serde::Serialize, serde::Deserialize)]
+pub(crate) struct Page {
+    pub(crate) services: Vec<ServiceSnapshot>,
 }
 
 fn look(request: &Request, reply: impl FnOnce() -> Reply) -> Reply {
@@ -138,20 +142,14 @@ fn escaped(text: &str) -> String {
 mod tests {
     use std::collections::BTreeSet;
 
-    use farcall_gob::Schema;
-
     use super::*;
 
     fn method(name: &str) -> MethodSnapshot {
         MethodSnapshot {
-            args_schema: farcall_gob::Schema::of::<()>(),
-            reply_schema: farcall_gob::Schema::of::<()>(),
             name: name.into(),
             doc: format!("doc {name}"),
             args: format!("args {name}"),
             reply: format!("reply {name}"),
-            args_schema: Schema::of::<()>(),
-            reply_schema: Schema::of::<()>(),
             idempotent: false,
             calls: 12_345,
             errors: 67,

@@ -7,6 +7,7 @@ mod transport;
 
 mod inbox;
 mod link;
+mod slab;
 
 mod context;
 mod router;
@@ -25,6 +26,7 @@ pub mod registry;
 mod cluster;
 
 mod dashboard;
+mod describe;
 mod server;
 
 pub use address::{Address, AddressError, Dialect, Target, Transport};
@@ -32,6 +34,7 @@ pub use channel::Channel;
 pub use client::{Call, CallFuture, Client, ClientBuilder, Pending};
 pub use cluster::{Cluster, ClusterBuilder};
 pub use context::Context;
+pub use describe::describe;
 pub use error::{Code, Error, Reached, Result};
 pub use farcall_gob::Gob;
 pub use farcall_macros::service;

@@ -34,7 +34,7 @@ mod table;
 pub use listen::RegistryServer;
 pub use open::open;
 pub use registrar::{Advertise, Registrar, Registration};
-pub use remote::HttpRegistry;
+pub use remote::{Entry, HttpRegistry};
 use table::Table;
 
 const PATHS: &[&str] = &["/_tinyrpc_/registry", "/_geerpc_/registry"];

@@ -9,23 +9,33 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use farcall_gob::Schema;
-use farcall_wire::{Body, BodyRef, Message};
+use farcall_wire::{Body, BodyRef, JsonCall, Message};
+use rustc_hash::FxHashMap;
 
 use crate::{Code, Context, Error, Result};
 
 /// A handler at work. Its last step hands its reply over, so it ends with nothing, or with the error to send.
 pub(crate) type Running = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
 
-/// Who takes replies.
+/// Takes good replies.
 pub(crate) trait ReplyTo: Send + Sync {
-    /// Queues the good reply of one request. It is an error of the call when the value cannot be encoded.
-    fn reply(&self, request: u64, body: Body<'_>) -> Result<()>;
+    /// Queues the reply to a request. It is an error of the call when the value cannot be encoded.
+    fn reply(&self, request: &Request, body: Body<'_>) -> Result<()>;
+}
+
+/// What a reply takes from its request.
+#[derive(Clone, Default)]
+pub(crate) struct Request {
+    pub(crate) seq: u64,
+    /// The name, for peers that may be Go's: they get it back.
+    pub(crate) echo: Option<Arc<str>>,
+    pub(crate) json: Option<Box<JsonCall>>,
 }
 
 /// Where one call's reply goes.
 pub(crate) struct Replier {
     pub(crate) to: Arc<dyn ReplyTo>,
-    pub(crate) request: u64,
+    pub(crate) request: Request,
 }
 
 type Handler = dyn Fn(Context, BodyRef<'_>, Replier) -> Result<Running> + Send + Sync;
@@ -63,9 +73,9 @@ pub(crate) enum RunOn {
 
 #[derive(Default)]
 struct Counters {
-    calls: AtomicU64,
+    begun: AtomicU64,
+    ended: AtomicU64,
     errors: AtomicU64,
-    in_flight: AtomicU64,
 }
 
 impl Method {
@@ -92,7 +102,7 @@ impl Method {
                 let running = handler(context, args);
                 Ok(Box::pin(async move {
                     let reply = running.await?;
-                    replier.to.reply(replier.request, Body::from(&reply))
+                    replier.to.reply(&replier.request, Body::from(&reply))
                 }))
             }),
             counters: Counters::default(),
@@ -129,6 +139,11 @@ impl Method {
         self
     }
 
+    /// The types of the argument and of the reply.
+    pub(crate) fn types(&self) -> (&Schema, &Schema) {
+        (&self.args, &self.reply)
+    }
+
     pub(crate) fn run_on(&self) -> RunOn {
         self.run
     }
@@ -144,12 +159,11 @@ impl Method {
     }
 
     pub(crate) fn began(&self) {
-        self.counters.in_flight.fetch_add(1, Ordering::Relaxed);
+        self.counters.begun.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn ended(&self, failed: bool) {
-        self.counters.in_flight.fetch_sub(1, Ordering::Relaxed);
-        self.counters.calls.fetch_add(1, Ordering::Relaxed);
+        self.counters.ended.fetch_add(1, Ordering::Relaxed);
         if failed {
             self.counters.errors.fetch_add(1, Ordering::Relaxed);
         }
@@ -157,17 +171,18 @@ impl Method {
 
     fn snapshot(&self) -> MethodSnapshot {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        // In this order, no call seems to have ended that has not begun.
+        let ended = count(&self.counters.ended);
+        let begun = count(&self.counters.begun);
         MethodSnapshot {
             name: self.name.clone(),
             doc: self.doc.clone(),
             args: self.args.to_string(),
             reply: self.reply.to_string(),
-            args_schema: self.args.clone(),
-            reply_schema: self.reply.clone(),
             idempotent: self.idempotent,
-            calls: count(&self.counters.calls),
+            calls: ended,
             errors: count(&self.counters.errors),
-            in_flight: count(&self.counters.in_flight),
+            in_flight: begun.saturating_sub(ended),
         }
     }
 }
@@ -246,6 +261,8 @@ impl std::error::Error for RegisterError {}
 #[derive(Default)]
 pub(crate) struct Router {
     services: BTreeMap<String, Entry>,
+    /// Every method by its whole name, which the peer gives. The hash needs no secret: peers only look.
+    by_name: FxHashMap<Arc<str>, Arc<Method>>,
 }
 
 struct Entry {
@@ -288,7 +305,8 @@ impl Router {
             methods: BTreeMap::new(),
         };
         for method in methods {
-            entry.add(&name, method)?;
+            let (name, method) = entry.add(&name, method)?;
+            self.by_name.insert(name, method);
         }
         self.services.insert(name, entry);
         Ok(())
@@ -310,14 +328,26 @@ impl Router {
                 doc: String::new(),
                 methods: BTreeMap::new(),
             });
-        entry.add(service, method)
+        let (name, method) = entry.add(service, method)?;
+        self.by_name.insert(name, method);
+        Ok(())
     }
 
-    /// The method called `Service.Method`, split at the last dot.
-    pub(crate) fn find(&self, service_method: &str) -> Result<&Arc<Method>, Missing> {
-        let (service, method) = service_method.rsplit_once('.').ok_or(Missing::IllFormed)?;
-        let entry = self.services.get(service).ok_or(Missing::Service)?;
-        entry.methods.get(method).ok_or(Missing::Method)
+    /// The method called `Service.Method`, and its name to keep.
+    pub(crate) fn find(&self, name: &str) -> Result<(&Arc<Method>, &Arc<str>), Missing> {
+        match self.by_name.get_key_value(name) {
+            Some((name, method)) => Ok((method, name)),
+            None => Err(self.missing(name)),
+        }
+    }
+
+    /// Names are split at the last dot: services may have dots of their own.
+    fn missing(&self, name: &str) -> Missing {
+        match name.rsplit_once('.') {
+            None => Missing::IllFormed,
+            Some((service, _)) if self.services.contains_key(service) => Missing::Method,
+            Some(_) => Missing::Service,
+        }
     }
 
     /// What is there and what it did, sorted by name.
@@ -336,19 +366,23 @@ impl Router {
 }
 
 impl Entry {
-    fn add(&mut self, service: &str, method: Method) -> Result<(), RegisterError> {
+    fn add(
+        &mut self,
+        service: &str,
+        method: Method,
+    ) -> Result<(Arc<str>, Arc<Method>), RegisterError> {
         if !is_name(&method.name) || method.name.contains('.') {
             return Err(RegisterError::BadName(method.name));
         }
-        let name = method.name.clone();
-        if self
+        let whole = format!("{service}.{}", method.name);
+        let method = Arc::new(method);
+        let before = self
             .methods
-            .insert(name.clone(), Arc::new(method))
-            .is_some()
-        {
-            return Err(RegisterError::DuplicateMethod(format!("{service}.{name}")));
+            .insert(method.name.clone(), Arc::clone(&method));
+        match before {
+            Some(_) => Err(RegisterError::DuplicateMethod(whole)),
+            None => Ok((whole.into(), method)),
         }
-        Ok(())
     }
 }
 
@@ -358,7 +392,8 @@ fn is_name(name: &str) -> bool {
 
 /// A service as it stands, for people and dashboards.
 #[non_exhaustive]
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct ServiceSnapshot {
     /// The service's name.
     pub name: String,
@@ -370,7 +405,8 @@ pub struct ServiceSnapshot {
 
 /// A method as it stands. Counts are since the server began.
 #[non_exhaustive]
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct MethodSnapshot {
     /// The method's name, without its service's.
     pub name: String,
@@ -380,12 +416,6 @@ pub struct MethodSnapshot {
     pub args: String,
     /// The reply's type.
     pub reply: String,
-    /// The argument's type as data.
-    #[serde(skip)]
-    pub args_schema: Schema,
-    /// The reply's type as data.
-    #[serde(skip)]
-    pub reply_schema: Schema,
     /// Calling it again does no harm.
     pub idempotent: bool,
     /// Calls that ended, well or not.

@@ -1,6 +1,6 @@
 //! One owned value travels, and the context is no part of it.
 
-#[farcall_macros::service]
+#[farcall::service]
 trait Shop {
     async fn buy(&self, item: u64, count: u64) -> farcall::Result<()>;
     async fn rename(&self, name: &str) -> farcall::Result<()>;

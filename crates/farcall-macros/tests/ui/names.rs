@@ -1,6 +1,6 @@
 //! Names on the wire are Go's: unique, upper case, and without a dot inside a method's.
 
-#[farcall_macros::service(name = "a service")]
+#[farcall::service(name = "a service")]
 trait Names {
     async fn item_by_id(&self) -> farcall::Result<()>;
     #[rpc(name = "ItemByID")]

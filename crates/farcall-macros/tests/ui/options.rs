@@ -1,9 +1,9 @@
 //! An unknown option is answered with the known ones.
 
-#[farcall_macros::service(rename = "B")]
+#[farcall::service(rename = "B")]
 trait A {}
 
-#[farcall_macros::service]
+#[farcall::service]
 trait B {
     #[rpc(retry = 3)]
     async fn tries(&self) -> farcall::Result<()>;

@@ -1,6 +1,6 @@
 //! A remote method takes `&self`, and is asynchronous.
 
-#[farcall_macros::service]
+#[farcall::service]
 trait Counter {
     async fn changes(&mut self) -> farcall::Result<()>;
     async fn consumes(self) -> farcall::Result<()>;

@@ -1,6 +1,6 @@
 //! A remote method returns a Result around one owned value.
 
-#[farcall_macros::service]
+#[farcall::service]
 trait Clock {
     async fn tick(&self);
     async fn now(&self) -> u64;

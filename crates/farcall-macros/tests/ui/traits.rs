@@ -1,12 +1,12 @@
 //! A service is a trait of methods, and of nothing else.
 
-#[farcall_macros::service]
+#[farcall::service]
 struct Calculator;
 
-#[farcall_macros::service]
+#[farcall::service]
 trait Store<T> {}
 
-#[farcall_macros::service]
+#[farcall::service]
 trait Parts {
     const LIMIT: usize;
     type Item;

@@ -113,8 +113,9 @@ impl Reader {
         }
     }
 
-    pub(super) fn body<'a>(&'a mut self, raw: &'a [u8]) -> BodyRef<'a> {
-        BodyRef::Gob(GobStream::Reader(&mut self.decoder), raw)
+    pub(super) fn message<'a>(&'a mut self, raw: &'a [u8]) -> (&'a mut Header, BodyRef<'a>) {
+        let body = BodyRef::Gob(GobStream::Reader(&mut self.decoder), raw);
+        (&mut self.header, body)
     }
 
     pub(super) fn types(&self) -> gob::Types {

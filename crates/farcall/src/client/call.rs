@@ -4,13 +4,14 @@ use std::future::{Future, IntoFuture};
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use farcall_wire::{Body, Code, Message};
 
 use super::connection::{Connection, NotBegun};
 use crate::channel::Via;
+use crate::inbox::Kept;
 use crate::{Error, Result};
 
 /// What a caller can say about one call.
@@ -109,13 +110,18 @@ impl<R: Message> Future for CallFuture<'_, R> {
                         options,
                         ..
                     } = call;
-                    self.0 = match via.begin_now(method, body, &options) {
-                        Some(Ok(in_flight)) => Stage::Sent(in_flight),
+                    match via.begin_now(method, body, &options, Some(context.waker())) {
+                        // The reply wakes this task: there is no need to look for it now.
+                        Some(Ok(in_flight)) => {
+                            self.0 = Stage::Sent(in_flight);
+                            return Poll::Pending;
+                        }
                         Some(Err(error)) => return Poll::Ready(Err(error)),
-                        None => Stage::Slow(Box::pin(async move {
-                            via.invoke(method, body, &options).await
-                        })),
-                    };
+                        None => {
+                            let invoking = async move { via.invoke(method, body, &options).await };
+                            self.0 = Stage::Slow(Box::pin(invoking));
+                        }
+                    }
                     continue;
                 }
                 Stage::Sent(in_flight) => ready!(Pin::new(in_flight).poll(context)),
@@ -181,9 +187,9 @@ impl<R: Message> Future for Pending<R> {
 
 /// A request that was queued: its reply, or its being given up.
 pub(crate) struct InFlight {
-    connection: Arc<Connection>,
+    /// None once the call has ended.
+    connection: Option<Arc<Connection>>,
     seq: u64,
-    is_over: bool,
 }
 
 impl InFlight {
@@ -193,12 +199,12 @@ impl InFlight {
         body: Body<'_>,
         options: &CallOptions,
         deadline: Option<Instant>,
+        waker: Option<&Waker>,
     ) -> Result<InFlight, NotBegun> {
-        let seq = connection.begin(method, body, options, deadline)?;
+        let seq = connection.begin(method, body, options, deadline, waker)?;
         Ok(InFlight {
-            connection,
+            connection: Some(connection),
             seq,
-            is_over: false,
         })
     }
 }
@@ -207,10 +213,14 @@ impl Future for InFlight {
     type Output = Result<RawReply>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<RawReply>> {
-        let outcome = ready!(self.connection.poll_reply(self.seq, context));
-        self.is_over = true;
+        let connection = self
+            .connection
+            .as_ref()
+            .expect("a call is not polled after its end");
+        let outcome = ready!(connection.poll_reply(self.seq, context));
+        let connection = self.connection.take();
         Poll::Ready(outcome.map(|bytes| RawReply {
-            connection: Arc::clone(&self.connection),
+            connection: connection.expect("it was there just now"),
             bytes,
         }))
     }
@@ -218,8 +228,8 @@ impl Future for InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        if !self.is_over {
-            self.connection.forget(self.seq);
+        if let Some(connection) = &self.connection {
+            connection.forget(self.seq);
         }
     }
 }
@@ -227,17 +237,17 @@ impl Drop for InFlight {
 /// A good reply that was not decoded yet.
 pub(crate) struct RawReply {
     connection: Arc<Connection>,
-    bytes: Vec<u8>,
+    bytes: Kept,
 }
 
 impl RawReply {
     pub(crate) fn decode<R: Message>(self) -> Result<R> {
-        let body = self.connection.body_kind().body(&self.bytes);
+        let body = self.connection.body_kind().body(self.bytes.bytes());
         body.decode().map_err(undecodable)
     }
 
     pub(crate) fn to_plain_json(&self) -> Result<serde_json::Value> {
-        let body = self.connection.body_kind().body(&self.bytes);
+        let body = self.connection.body_kind().body(self.bytes.bytes());
         body.to_plain_json().map_err(undecodable)
     }
 }

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::{CallOptions, Config};
-use crate::inbox::Inbox;
+use crate::inbox::{Inbox, Kept};
 use crate::link::{Link, Sending, wake_all};
 use crate::transport::{ReadHalf, Stream};
 use crate::{Address, Dialect, Error, Reached, Result, Transport};
@@ -24,7 +24,7 @@ use crate::{Address, Dialect, Error, Reached, Result, Transport};
 const LINGER: Duration = Duration::from_secs(2);
 
 /// What a call ends with: the bytes of its reply, or why there are none.
-type Outcome = Result<Vec<u8>>;
+type Outcome = Result<Kept>;
 
 /// An open connection.
 pub(crate) struct Connection {
@@ -107,9 +107,9 @@ impl Connection {
             earlier: Notify::new(),
         });
         let Stream { reader, writer, .. } = stream;
-        let reading = Arc::clone(&connection);
+        let reading = LoseOnDrop(Arc::clone(&connection));
         let mut reading =
-            tokio::spawn(async move { reading.read_loop(frames, reader, inbox).await });
+            tokio::spawn(async move { reading.0.read_loop(frames, reader, inbox).await });
         let writing = Arc::clone(&connection);
         tokio::spawn(async move {
             if let Err(error) = writing.link.write_loop(writer).await {
@@ -124,13 +124,14 @@ impl Connection {
         Ok(connection)
     }
 
-    /// Sends a request. Its reply is to be polled for under the Seq returned.
+    /// Sends a request. Its reply is to be polled for under the Seq returned, once now or when the waker was woken.
     pub(crate) fn begin(
         self: &Arc<Connection>,
         method: &str,
         body: Body<'_>,
         options: &CallOptions,
         deadline: Option<Instant>,
+        waker: Option<&Waker>,
     ) -> Result<u64, NotBegun> {
         let mut sending = self.link.lock();
         match sending.side.state {
@@ -141,7 +142,7 @@ impl Connection {
             return Err(NotBegun::Full);
         }
         let known = sending.side.calls.next_deadline();
-        let seq = sending.side.calls.start(deadline);
+        let seq = sending.side.calls.start(deadline, waker.cloned());
         let features = self.features;
         let sent = sending.send(body, |header| {
             header.service_method.push_str(method);
@@ -278,7 +279,7 @@ impl Connection {
                     break Ok(at_least);
                 }
                 Ok(Step::Message { consumed, body }) => {
-                    let body = body.to_vec();
+                    let body = Kept::copy(body);
                     inbox.consume(consumed);
                     sending.side.receive(frames, body, &mut wake);
                 }
@@ -292,8 +293,17 @@ impl Connection {
     }
 }
 
+/// Ends the connection with the task that reads it, also when that ends with its runtime: nobody would ever answer.
+struct LoseOnDrop(Arc<Connection>);
+
+impl Drop for LoseOnDrop {
+    fn drop(&mut self) {
+        self.0.lose("its reading task ended");
+    }
+}
+
 impl Waiting {
-    fn receive(&mut self, frames: &mut FrameReader, body: Vec<u8>, wake: &mut Vec<Waker>) {
+    fn receive(&mut self, frames: &mut FrameReader, body: Kept, wake: &mut Vec<Waker>) {
         let header = frames.header();
         match header.kind {
             Kind::Call => {

@@ -10,6 +10,7 @@ use hyper::client::conn::http1;
 use hyper::header::{CONNECTION, HOST, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -55,6 +56,15 @@ impl Url {
         })
     }
 
+    /// A path on whatever server a stream leads to.
+    pub(crate) fn of_path(path: &str) -> Url {
+        Url {
+            // Whoever needs no name of the server is sent none that could be wrong.
+            authority: "farcall".to_owned(),
+            path: path.to_owned(),
+        }
+    }
+
     /// Sends one request with these headers and no body, and gives the reply with its whole body.
     ///
     /// # Errors
@@ -66,14 +76,31 @@ impl Url {
         headers: &[(&'static str, &str)],
         limit: Duration,
     ) -> Result<Response<Bytes>, FetchError> {
-        match timeout(limit, self.exchange(method, headers)).await {
-            Ok(outcome) => outcome.map_err(|e| FetchError(format!("{self}: {}", in_full(&*e)))),
+        let dialled = async {
+            let stream = TcpStream::connect(self.host_port()).await;
+            let stream = stream.map_err(|e| FetchError(format!("{self}: {}", in_full(&e))))?;
+            self.exchange(stream, method, headers).await
+        };
+        match timeout(limit, dialled).await {
+            Ok(outcome) => outcome,
             Err(_) => Err(FetchError(format!("{self}: no reply within {limit:?}"))),
         }
     }
 
-    async fn exchange(
+    /// Does the same on a stream that is open already, and without a limit in time.
+    pub(crate) async fn exchange(
         &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin,
+        method: Method,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Response<Bytes>, FetchError> {
+        let outcome = self.send(stream, method, headers).await;
+        outcome.map_err(|e| FetchError(format!("{self}: {}", in_full(&*e))))
+    }
+
+    async fn send(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin,
         method: Method,
         headers: &[(&'static str, &str)],
     ) -> Result<Response<Bytes>, Box<dyn Error + Send + Sync>> {
@@ -88,7 +115,6 @@ impl Url {
         }
         let request = request.body(Empty::<Bytes>::new())?;
 
-        let stream = TcpStream::connect(self.host_port()).await?;
         let (mut sender, connection) = http1::Builder::new()
             .max_buf_size(HEAD_LEN_MAX)
             .handshake(TokioIo::new(stream))

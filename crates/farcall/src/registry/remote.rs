@@ -14,6 +14,7 @@ use super::{Record, SERVER, SERVERS, STATE, TTL_MS, WEIGHT, ZONE};
 use crate::address::{Address, AddressError};
 use crate::discover::backoff::{Backoff, jittered};
 use crate::discover::{Discover, Endpoint, Publisher, Snapshot, State};
+use crate::error::{Code, Error, Reached};
 use crate::http::client::Url;
 
 /// A registry that speaks HTTP: [`Registry`](super::Registry), or one of the Go originals.
@@ -68,6 +69,19 @@ impl HttpRegistry {
         self
     }
 
+    /// Asks for the list now, once: every server with the time since its last heartbeat. Clients that stay use
+    /// [`Discover::watch`].
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Unavailable`] when the registry cannot be reached in time, or its answer is no list.
+    pub async fn entries(&self) -> crate::Result<Vec<Entry>> {
+        match self.list().await {
+            Ok(list) => Ok(list.entries),
+            Err(why) => Err(Error::new(Code::Unavailable, why).with_reached(Reached::NotSent)),
+        }
+    }
+
     async fn list(&self) -> Result<List, String> {
         let accept = &[("accept", "application/json")];
         let reply = self.request(Method::GET, accept).await?;
@@ -105,13 +119,13 @@ impl Discover for HttpRegistry {
             let mut known_bad = Vec::new();
             loop {
                 let pause = match registry.list().await {
-                    Ok(List { endpoints, bad }) => {
+                    Ok(List { entries, bad }) => {
                         if !bad.is_empty() && bad != known_bad {
                             let (url, bad) = (&registry.url, bad.join("; "));
                             tracing::warn!(%url, bad, "the registry lists what is no server");
                         }
                         known_bad = bad;
-                        publisher.update(endpoints);
+                        publisher.update(entries.into_iter().map(|entry| entry.endpoint));
                         backoff.reset();
                         jittered(registry.refresh)
                     }
@@ -170,10 +184,20 @@ impl Beat for HttpRegistry {
     }
 }
 
+/// One server as a registry lists it.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The server.
+    pub endpoint: Endpoint,
+    /// How long ago it sent its last heartbeat; `None` when the registry does not tell, as the originals do not.
+    pub age: Option<Duration>,
+}
+
 /// What a reply lists.
 #[derive(Debug, PartialEq, Eq)]
 struct List {
-    endpoints: Vec<Endpoint>,
+    entries: Vec<Entry>,
     /// The first few entries that are no servers, and why.
     bad: Vec<String>,
 }
@@ -184,7 +208,7 @@ fn read_list(reply: &Response<Bytes>) -> Result<List, String> {
     let header = |name| reply.headers().get(name);
     let kind = header(CONTENT_TYPE.as_str()).and_then(|value| value.to_str().ok());
     let is_json = kind.is_some_and(|kind| kind.starts_with("application/json"));
-    let entries: Vec<Result<Endpoint, String>> = if is_json {
+    let entries: Vec<Result<Entry, String>> = if is_json {
         let records: Vec<serde_json::Value> = serde_json::from_slice(reply.body())
             .map_err(|error| format!("the list is no JSON array: {error}"))?;
         records.into_iter().map(read_record).collect()
@@ -198,18 +222,18 @@ fn read_list(reply: &Response<Bytes>) -> Result<List, String> {
     };
 
     let mut list = List {
-        endpoints: Vec::new(),
+        entries: Vec::new(),
         bad: Vec::new(),
     };
     for entry in entries {
         match entry {
-            Ok(endpoint) => list.endpoints.push(endpoint),
+            Ok(entry) => list.entries.push(entry),
             Err(why) if list.bad.len() < 3 => list.bad.push(why),
             Err(_) => {}
         }
     }
     match list {
-        List { endpoints, bad } if endpoints.is_empty() && !bad.is_empty() => Err(format!(
+        List { entries, bad } if entries.is_empty() && !bad.is_empty() => Err(format!(
             "no entry of the list is a server: {}",
             bad.join("; ")
         )),
@@ -217,18 +241,23 @@ fn read_list(reply: &Response<Bytes>) -> Result<List, String> {
     }
 }
 
-fn read_record(record: serde_json::Value) -> Result<Endpoint, String> {
+fn read_record(record: serde_json::Value) -> Result<Entry, String> {
     let record: Record<String> = serde_json::from_value(record).map_err(|e| e.to_string())?;
-    let mut endpoint = read_address(&record.address)?;
-    endpoint.state = State::from_name(&record.state);
-    endpoint.weight = record.weight;
-    endpoint.zone = record.zone;
-    Ok(endpoint)
+    let mut entry = read_address(&record.address)?;
+    entry.endpoint.state = State::from_name(&record.state);
+    entry.endpoint.weight = record.weight;
+    entry.endpoint.zone = record.zone;
+    entry.age = Some(Duration::from_secs(record.age_s));
+    Ok(entry)
 }
 
-fn read_address(address: &str) -> Result<Endpoint, String> {
+fn read_address(address: &str) -> Result<Entry, String> {
     let address: Result<Address, AddressError> = address.parse();
-    address.map(Endpoint::new).map_err(|e| e.to_string())
+    let entry = |address| Entry {
+        endpoint: Endpoint::new(address),
+        age: None,
+    };
+    address.map(entry).map_err(|e| e.to_string())
 }
 
 #[cfg(test)]
@@ -244,8 +273,8 @@ mod tests {
     }
 
     fn addresses(list: &List) -> Vec<String> {
-        let endpoints = list.endpoints.iter();
-        endpoints.map(|e| e.address.to_string()).collect()
+        let entries = list.entries.iter();
+        entries.map(|e| e.endpoint.address.to_string()).collect()
     }
 
     const JSON: (&str, &str) = ("Content-Type", "application/json");
@@ -274,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn json_tells_state_weight_and_zone() {
+    fn json_tells_state_weight_zone_and_age() {
         let body =
             r#"[{"address":"tcp@a:1","state":"draining","weight":3,"zone":"eu-1","age_s":9}]"#;
         let list = read_list(&reply(&[JSON], body)).unwrap();
@@ -282,7 +311,9 @@ mod tests {
         expected.state = State::Draining;
         expected.weight = 3;
         expected.zone = "eu-1".into();
-        assert_eq!(list.endpoints, [expected]);
+        let age = Some(Duration::from_secs(9));
+        let endpoint = expected;
+        assert_eq!(list.entries, [Entry { endpoint, age }]);
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! One accepted connection: its opening, its requests, its end. Which handler serves a request is the router's to say.
 
-use std::collections::HashMap;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
@@ -9,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use farcall_wire::{
     Body, BodyRef, Code, Codec, Features, FrameReader, FrameWriter, Framing, GO_RPC_CONNECTED,
-    GO_RPC_PATH, Header, Hello, JsonCall, Kind, Load, Opening, Side, Step, TINYRPC_CONNECTED,
-    TINYRPC_PATH, Violation, go_duration, read_connect, sniff,
+    GO_RPC_PATH, Header, Hello, Kind, Load, Opening, Side, Step, TINYRPC_CONNECTED, TINYRPC_PATH,
+    Violation, go_duration, read_connect, sniff,
 };
 use tokio::io::AsyncWriteExt;
 use tokio::sync::watch;
@@ -21,8 +20,9 @@ use super::Shared;
 use crate::context::Peer;
 use crate::inbox::{Inbox, discard};
 use crate::link::{Link, Sending, wake_all};
-use crate::router::{Method, Missing, Replier, ReplyTo, Running};
+use crate::router::{Method, Missing, Replier, ReplyTo, Request, Running};
 use crate::run;
+use crate::slab::Slab;
 use crate::transport::{ReadHalf, Stream};
 use crate::{Context, Error, Result};
 
@@ -254,22 +254,19 @@ struct Connection {
 /// The server's part of a connection's state.
 #[derive(Default)]
 struct Serving {
-    /// Requests that have no reply yet.
-    requests: HashMap<u64, Request>,
-    /// Names the next request. The peer's own numbers may repeat.
-    next_request: u64,
-    /// Wakes the reading task when a request has ended.
+    /// Handlers that were not ready at once. Those that were are answered before the next request is looked at, and
+    /// are never filed.
+    running: Slab<Task>,
+    /// Wakes the reading task when a handler has ended.
     reader: Option<Waker>,
 }
 
-struct Request {
+/// A handler at work on a task.
+struct Task {
     seq: u64,
-    method: Option<Arc<Method>>,
-    /// Stops the handler's task, once it has one.
-    task: Option<AbortHandle>,
-    /// The name as the peer wrote it: peers that may be Go's get it back.
-    name: Option<String>,
-    json: Option<Box<JsonCall>>,
+    method: Arc<Method>,
+    /// None until it was spawned.
+    handle: Option<AbortHandle>,
 }
 
 impl Connection {
@@ -292,7 +289,7 @@ impl Connection {
             features,
             handle_timeout: both.into_iter().flatten().min(),
         });
-        let _aborts = AbortRequests(&connection);
+        let _stops = StopRunning(&connection);
         let writing = {
             let connection = Arc::clone(&connection);
             tokio::spawn(async move { connection.link.write_loop(writer).await })
@@ -349,7 +346,7 @@ impl Connection {
 
     /// Waits until every request has its reply, and the kernel has the replies.
     async fn answered(&self) {
-        self.link.idle(|side| side.requests.is_empty()).await;
+        self.link.idle(|side| side.running.is_empty()).await;
     }
 
     async fn read(
@@ -366,12 +363,11 @@ impl Connection {
                         break at_least;
                     }
                     Step::Message { consumed, body } => {
-                        let header = std::mem::take(frames.header());
-                        self.receive(header, frames.body(body));
+                        let (header, body) = frames.message(body);
+                        let is_full = self.receive(header, body);
                         inbox.consume(consumed);
-                        if self.link.lock().side.requests.len() >= self.shared.config.in_flight_max
-                        {
-                            self.fewer_requests().await;
+                        if is_full {
+                            self.fewer_running().await;
                         }
                     }
                 }
@@ -386,11 +382,11 @@ impl Connection {
         }
     }
 
-    /// Pressure flows backward: a peer with too many requests running is not read from.
-    async fn fewer_requests(&self) {
+    /// Pressure flows backward: a peer with too many handlers at work is not read from.
+    async fn fewer_running(&self) {
         poll_fn(|context| {
             let side = &mut self.link.lock().side;
-            if side.requests.len() < self.shared.config.in_flight_max {
+            if side.running.len() < self.shared.config.in_flight_max {
                 return Poll::Ready(());
             }
             side.reader = Some(context.waker().clone());
@@ -399,147 +395,153 @@ impl Connection {
         .await;
     }
 
-    fn receive(self: &Arc<Self>, header: Header, body: BodyRef<'_>) {
+    /// Does what a message asks. True when no more handlers can be at work.
+    fn receive(self: &Arc<Self>, header: &mut Header, body: BodyRef<'_>) -> bool {
         match header.kind {
             Kind::Call => self.call(header, body),
             Kind::Cancel => {
-                let cancelled = {
-                    let sending = self.link.lock();
-                    let found = sending
-                        .side
-                        .requests
-                        .iter()
-                        .find(|(_, request)| request.seq == header.seq);
-                    found.map(|(id, request)| (*id, request.task.clone()))
-                };
-                // A handler without a task ends within the reading task's own poll: there is nothing to stop.
-                if let Some((id, Some(task))) = cancelled {
-                    task.abort();
-                    self.end_request(id, true, None);
-                }
+                self.cancel(header.seq);
+                false
             }
             // Clients that go away close.
-            Kind::GoAway => {}
+            Kind::GoAway => false,
         }
     }
 
-    fn call(self: &Arc<Self>, header: Header, body: BodyRef<'_>) {
-        let found = self
-            .shared
-            .router
-            .find(&header.service_method)
-            .map(Arc::clone);
-        let method = found.as_ref().ok().cloned();
-        let now_needed = self.handle_timeout.is_some() || header.timeout_ns > 0;
-        let started = now_needed.then(Instant::now);
+    fn cancel(&self, seq: u64) {
+        let task = {
+            let mut sending = self.link.lock();
+            let running = &mut sending.side.running;
+            let found = running.iter().find(|(_, task)| task.seq == seq);
+            let id = found.map(|(id, _)| id);
+            id.and_then(|id| running.remove(id))
+        };
+        // A handler that is not filed has ended, or will within this task's own poll: there is nothing to stop.
+        if let Some(task) = task {
+            task.stop();
+            self.one_less_running();
+        }
+    }
+
+    fn call(self: &Arc<Self>, header: &mut Header, body: BodyRef<'_>) -> bool {
+        let mut request = Request {
+            seq: header.seq,
+            echo: None,
+            json: header.json.take(),
+        };
+        let (method, name) = match self.shared.router.find(&header.service_method) {
+            Ok(found) => found,
+            Err(missing) => {
+                let text = missing_text(self.framing, missing, &header.service_method);
+                request.echo = Some(header.service_method.as_str().into());
+                self.fail(&request, Error::new(Code::Unimplemented, text));
+                return false;
+            }
+        };
+        if !self.features.code {
+            request.echo = Some(Arc::clone(name));
+        }
         let asked = (header.timeout_ns > 0).then(|| Duration::from_nanos(header.timeout_ns));
         let limit = [asked, self.handle_timeout].into_iter().flatten().min();
-        if let Some(method) = &method {
-            method.began();
-        }
-        let missing = found
-            .as_ref()
-            .err()
-            .map(|missing| missing_text(self.framing, *missing, &header.service_method));
-        let name = (!self.features.code).then_some(header.service_method);
-        let id = self.link.lock().side.begin(Request {
-            seq: header.seq,
-            method,
-            task: None,
-            name,
-            json: header.json,
-        });
-        let Ok(method) = found else {
-            return self.fail(
-                id,
-                Error::new(Code::Unimplemented, missing.unwrap_or_default()),
-            );
-        };
+        let metadata = std::mem::take(&mut header.metadata);
         let context = Context {
             peer: Arc::clone(&self.peer),
-            deadline: started
-                .zip(limit)
-                .and_then(|(started, limit)| started.checked_add(limit)),
-            metadata: (!header.metadata.is_empty()).then(|| header.metadata.into()),
+            deadline: limit.and_then(|limit| Instant::now().checked_add(limit)),
+            metadata: (!metadata.is_empty()).then(|| metadata.into()),
         };
         let replier = Replier {
             to: Arc::clone(self) as Arc<dyn ReplyTo>,
-            request: id,
+            request: request.clone(),
         };
-        match run::start(&method, context, body, replier) {
-            Ok(running) => self.run(id, running, method, limit),
-            Err(error) => self.fail(id, error),
+        method.began();
+        let ready = match run::start(method, context, body, replier) {
+            Err(error) => Err(error),
+            Ok(mut running) => match run::poll_once(&mut running, method) {
+                Poll::Ready(ended) => ended,
+                Poll::Pending => return self.spawn(request, running, Arc::clone(method), limit),
+            },
+        };
+        method.ended(ready.is_err());
+        if let Err(error) = ready {
+            self.fail(&request, error);
         }
+        false
     }
 
-    /// Polls the handler once, and gives it a task if it is not ready then.
-    fn run(
+    /// Gives a handler that is not ready a task. True when no more can be at work.
+    fn spawn(
         self: &Arc<Self>,
-        id: u64,
-        mut running: Running,
+        request: Request,
+        running: Running,
         method: Arc<Method>,
         limit: Option<Duration>,
-    ) {
-        match run::poll_once(&mut running, &method) {
-            Poll::Ready(Ok(())) => return,
-            Poll::Ready(Err(error)) => return self.fail(id, error),
-            Poll::Pending => {}
-        }
+    ) -> bool {
+        let (id, count) = {
+            let running = &mut self.link.lock().side.running;
+            let id = running.insert(Task {
+                seq: request.seq,
+                method: Arc::clone(&method),
+                handle: None,
+            });
+            (id, running.len())
+        };
         let connection = Arc::clone(self);
         let task = tokio::spawn(async move {
-            if let Err(error) = run::to_end(running, &method, limit).await {
-                connection.fail(id, error);
+            let ended = run::to_end(running, &method, limit).await;
+            let failed = ended.is_err();
+            if let Err(error) = ended {
+                connection.fail(&request, error);
+            }
+            // It is done with only now: a drained connection closes when nothing is at work, and all is written.
+            let filed = connection.link.lock().side.running.remove(id);
+            if filed.is_some() {
+                method.ended(failed);
+                connection.one_less_running();
             }
         });
+        let mut sending = self.link.lock();
         // It may have ended already.
-        if let Some(request) = self.link.lock().side.requests.get_mut(&id) {
-            request.task = Some(task.abort_handle());
+        if let Some(filed) = sending.side.running.get_mut(id) {
+            filed.handle = Some(task.abort_handle());
         }
+        count >= self.shared.config.in_flight_max
+    }
+
+    /// Wakes those who wait for handlers to end.
+    fn one_less_running(&self) {
+        let (reader, idle) = {
+            let mut sending = self.link.lock();
+            (sending.side.reader.take(), sending.side_changed())
+        };
+        wake_all(reader.into_iter().chain(idle));
     }
 
     /// Sends an error as the reply. The connection stays in step: an error has a body too.
-    fn fail(&self, id: u64, error: Error) {
-        self.end_request(id, true, Some(error));
-    }
-
-    /// Ends a request, with an error reply if there is an error. The first end counts.
-    fn end_request(&self, id: u64, failed: bool, error: Option<Error>) {
+    fn fail(&self, request: &Request, error: Error) {
         let mut sending = self.link.lock();
-        let Some(request) = sending.side.requests.remove(&id) else {
-            return;
-        };
-        if let Some(method) = &request.method {
-            method.ended(failed);
-        }
-        let mut wake = Vec::new();
-        if let Some(error) = error {
-            let load = self.load(&sending);
-            let sent = sending.send(Body::from(&()), |header| {
-                request.address(header);
-                // An empty text would look like success.
-                let text = match error.message() {
-                    "" => error.code().as_str(),
-                    text => text,
-                };
-                header.error.push_str(text);
-                if self.features.code || self.framing == Framing::JsonRpc {
-                    header.code = error.code().number();
-                }
-                header.load = load;
-            });
-            // The empty struct can always be encoded.
-            wake.extend(sent.ok().flatten());
-        }
-        wake.extend(sending.side.reader.take());
-        wake.extend(sending.side_changed());
+        let load = self.load(&sending);
+        let sent = sending.send(Body::from(&()), |header| {
+            address(header, request);
+            // An empty text would look like success.
+            let text = match error.message() {
+                "" => error.code().as_str(),
+                text => text,
+            };
+            header.error.push_str(text);
+            if self.features.code || self.framing == Framing::JsonRpc {
+                header.code = error.code().number();
+            }
+            header.load = load;
+        });
         drop(sending);
-        wake_all(wake);
+        // The empty struct can always be encoded.
+        wake_all(sent.ok().flatten());
     }
 
     fn load(&self, sending: &Sending<Serving>) -> Load {
         match self.features.load {
             true => Load {
-                in_flight: u16::try_from(sending.side.requests.len()).unwrap_or(u16::MAX),
+                in_flight: u16::try_from(sending.side.running.len()).unwrap_or(u16::MAX),
                 utilisation: 0,
             },
             false => Load::default(),
@@ -559,71 +561,52 @@ impl Connection {
     }
 
     /// Stops handlers whose caller has gone.
-    fn abort_requests(&self) {
-        let requests = std::mem::take(&mut self.link.lock().side.requests);
-        for request in requests.into_values() {
-            if let Some(task) = &request.task {
-                task.abort();
-            }
-            if let Some(method) = &request.method {
-                method.ended(true);
-            }
+    fn stop_running(&self) {
+        let running = std::mem::take(&mut self.link.lock().side.running);
+        for (_, task) in running.iter() {
+            task.stop();
         }
+    }
+}
+
+impl Task {
+    fn stop(&self) {
+        if let Some(handle) = &self.handle {
+            handle.abort();
+        }
+        self.method.ended(true);
     }
 }
 
 impl ReplyTo for Connection {
-    fn reply(&self, id: u64, body: Body<'_>) -> Result<()> {
+    fn reply(&self, request: &Request, body: Body<'_>) -> Result<()> {
         let mut sending = self.link.lock();
-        let Some(request) = sending.side.requests.remove(&id) else {
-            // It was cancelled or timed out: the late reply is dropped.
-            return Ok(());
-        };
         let load = self.load(&sending);
         let sent = sending.send(body, |header| {
-            request.address(header);
+            address(header, request);
             header.load = load;
         });
+        drop(sending);
         match sent {
             Ok(writer) => {
-                if let Some(method) = &request.method {
-                    method.ended(false);
-                }
-                let reader = sending.side.reader.take();
-                let idle = sending.side_changed();
-                drop(sending);
-                wake_all([writer, reader, idle].into_iter().flatten());
+                wake_all(writer);
                 Ok(())
             }
             Err(error) => {
-                sending.side.requests.insert(id, request);
-                Err(Error::new(
-                    Code::Internal,
-                    format!("the reply cannot be encoded: {error}"),
-                ))
+                let text = format!("the reply cannot be encoded: {error}");
+                Err(Error::new(Code::Internal, text))
             }
         }
     }
 }
 
-impl Request {
-    /// Makes a header the one of this request's reply.
-    fn address(&self, header: &mut Header) {
-        header.seq = self.seq;
-        header
-            .service_method
-            .push_str(self.name.as_deref().unwrap_or_default());
-        header.json = self.json.clone();
-    }
-}
-
-impl Serving {
-    fn begin(&mut self, request: Request) -> u64 {
-        let id = self.next_request;
-        self.next_request += 1;
-        self.requests.insert(id, request);
-        id
-    }
+/// Makes a header the one of this request's reply.
+fn address(header: &mut Header, request: &Request) {
+    header.seq = request.seq;
+    header
+        .service_method
+        .push_str(request.echo.as_deref().unwrap_or_default());
+    header.json = request.json.clone();
 }
 
 /// The texts that people match on: TinyRPC's in its dialect, Go's in Go's.
@@ -644,11 +627,11 @@ async fn is_draining(draining: &mut watch::Receiver<bool>) {
 }
 
 /// Stops what still runs for a connection when the connection ends, however it does.
-struct AbortRequests<'a>(&'a Connection);
+struct StopRunning<'a>(&'a Connection);
 
-impl Drop for AbortRequests<'_> {
+impl Drop for StopRunning<'_> {
     fn drop(&mut self) {
-        self.0.abort_requests();
+        self.0.stop_running();
     }
 }
 

@@ -12,9 +12,9 @@ use serde_json::json;
 use super::Shared;
 use crate::context::Peer;
 use crate::http::{self, Reply, Request, Surface};
-use crate::router::{Replier, ReplyTo};
+use crate::router::{Replier, ReplyTo, Router};
 use crate::schema::{example, json_schema};
-use crate::{Code, Context, Error, Result, ServiceSnapshot, run};
+use crate::{Code, Context, Error, Result, run};
 
 const CALLS: &str = "/rpc/";
 
@@ -23,9 +23,9 @@ pub(super) fn mount(surface: Surface, body_len_max: usize, shared: Weak<Shared>)
     let for_list = shared.clone();
     surface
         .at(&["/rpc"], move |request| {
-            let services = for_list.upgrade().map(|shared| shared.router.snapshot());
+            let shared = for_list.upgrade();
             let reply = match http::is_read(request.method()) {
-                true => http::json(&describe(&services.unwrap_or_default())),
+                true => http::json(&shared.map(|shared| describe(&shared.router))),
                 false => http::method_not_allowed(
                     "GET, HEAD; calls are made by POST /rpc/Service.Method",
                 ),
@@ -44,21 +44,24 @@ pub(super) fn mount(surface: Surface, body_len_max: usize, shared: Weak<Shared>)
 }
 
 /// Services and methods with the JSON Schemas of arguments and replies.
-pub(crate) fn describe(services: &[ServiceSnapshot]) -> serde_json::Value {
-    let services = services.iter().map(|service| {
-        let methods = service.methods.iter().map(|method| {
-            json!({
-                "name": format!("{}.{}", service.name, method.name),
+fn describe(router: &Router) -> serde_json::Value {
+    let services = router.snapshot().into_iter().map(|service| {
+        let methods = service.methods.into_iter().filter_map(|method| {
+            let name = format!("{}.{}", service.name, method.name);
+            let (args, reply) = router.find(&name).ok()?.0.types();
+            Some(json!({
+                "name": name,
                 "doc": method.doc,
                 "idempotent": method.idempotent,
                 "args_type": method.args,
                 "reply_type": method.reply,
-                "args": json_schema(&method.args_schema),
-                "reply": json_schema(&method.reply_schema),
-                "example": example(&method.args_schema),
-            })
+                "args": json_schema(args),
+                "reply": json_schema(reply),
+                "example": example(args),
+            }))
         });
-        json!({ "name": service.name, "doc": service.doc, "methods": methods.collect::<Vec<_>>() })
+        let methods: Vec<_> = methods.collect();
+        json!({ "name": service.name, "doc": service.doc, "methods": methods })
     });
     json!({ "services": services.collect::<Vec<_>>() })
 }
@@ -97,7 +100,7 @@ fn is_cross_site(request: &Request) -> bool {
 async fn call(shared: &Shared, request: &Request) -> Result<Vec<u8>> {
     let name = request.uri().path().strip_prefix(CALLS).unwrap_or_default();
     let method = match shared.router.find(name) {
-        Ok(method) => Arc::clone(method),
+        Ok((method, _)) => Arc::clone(method),
         Err(missing) => return Err(Error::new(Code::Unimplemented, missing.go_text(name))),
     };
     let limit = shared.config.handle_timeout;
@@ -121,7 +124,7 @@ async fn call(shared: &Shared, request: &Request) -> Result<Vec<u8>> {
     let kept = Arc::new(Kept::default());
     let replier = Replier {
         to: Arc::clone(&kept) as Arc<dyn ReplyTo>,
-        request: 0,
+        request: crate::router::Request::default(),
     };
     method.began();
     let mut counted = Counted {
@@ -153,7 +156,7 @@ impl Drop for Counted<'_> {
 struct Kept(Mutex<Vec<u8>>);
 
 impl ReplyTo for Kept {
-    fn reply(&self, _: u64, body: Body<'_>) -> Result<()> {
+    fn reply(&self, _: &crate::router::Request, body: Body<'_>) -> Result<()> {
         let mut json = Vec::new();
         body.to_json(&mut json).map_err(|error| {
             Error::new(

@@ -6,5 +6,6 @@ mod discover;
 mod pages;
 mod registry;
 mod script;
+mod service;
 mod shutdown;
 mod support;

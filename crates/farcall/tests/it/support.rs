@@ -102,7 +102,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
     pub(crate) fn opened(stream: S, framing: Framing, side: Side) -> Raw<S> {
         Raw {
             stream,
-            reader: FrameReader::new(framing, &Limits::default()),
+            reader: FrameReader::new(framing, side, &Limits::default()),
             writer: FrameWriter::new(framing, side),
             inbox: Vec::new(),
         }
