@@ -246,7 +246,7 @@ impl<'s> Definitions<'s> {
     /// A type where it is used: its name if it has one.
     fn part(&mut self, id: NodeId, depth: usize) -> String {
         let node = self.schema.node(id);
-        if id.ix() < super::BASIC_NODES {
+        if id.is_basic() {
             return self.language.basic(&node.kind).to_owned();
         }
         if let Kind::Opaque(how) = node.kind {
