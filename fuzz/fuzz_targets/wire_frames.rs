@@ -67,15 +67,15 @@ fn read(framing: Framing, side: Side, input: &[u8], mut next_len: impl FnMut() -
                 let kind = reader.body_kind();
                 let mut decoded = vec![];
                 // The first twice: where the reader is, and elsewhere.
-                decoded.push(text(reader.body(body).decode::<Vec<i64>>()));
+                decoded.push(text(reader.message(body).1.decode::<Vec<i64>>()));
                 if framing != Framing::JsonRpc {
                     let elsewhere = text(kind.body(body).decode::<Vec<i64>>());
                     assert_eq!(decoded.first(), Some(&elsewhere));
                 }
-                decoded.push(text(reader.body(body).decode::<()>()));
-                decoded.push(text(reader.body(body).decode::<String>()));
-                decoded.push(text(reader.body(body).decode::<Vec<u8>>()));
-                decoded.push(text(reader.body(body).to_plain_json()));
+                decoded.push(text(reader.message(body).1.decode::<()>()));
+                decoded.push(text(reader.message(body).1.decode::<String>()));
+                decoded.push(text(reader.message(body).1.decode::<Vec<u8>>()));
+                decoded.push(text(reader.message(body).1.to_plain_json()));
                 found.messages.push(Message {
                     header,
                     body: body.to_vec(),
@@ -150,7 +150,7 @@ fn trip(framing: Framing, side: Side, other: Side, header: &Header) -> Header {
                     .trim_ascii()
                     .is_empty()
             );
-            assert_eq!(reader.body(body).decode(), Ok(vec![1_i64, -1]));
+            assert_eq!(reader.message(body).1.decode(), Ok(vec![1_i64, -1]));
             reader.header().clone()
         }
         other => panic!("{other:?} for {header:?}"),
