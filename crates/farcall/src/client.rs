@@ -20,6 +20,7 @@ pub(crate) use call::{CallOptions, InFlight, RawReply};
 use connection::{Connection, NotBegun, connect_timed_out};
 
 use crate::channel::Via;
+use crate::link::now;
 use crate::transport::Stream;
 use crate::{Address, Error, Reached, Result};
 
@@ -319,7 +320,7 @@ impl Client {
 
     fn deadline(&self, options: &CallOptions) -> Option<Instant> {
         let limit = options.timeout.or(self.0.config.call_timeout)?;
-        Instant::now().checked_add(limit)
+        now().checked_add(limit)
     }
 
     /// The open connection, or a new one. Everyone who asks meanwhile waits for the same dial, and nobody for longer

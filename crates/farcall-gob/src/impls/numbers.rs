@@ -314,6 +314,7 @@ impl Gob for () {
 
 /// A complex number, as gob knows it: no arithmetic, only the two parts.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Complex {
     /// The real part.
     pub re: f64,

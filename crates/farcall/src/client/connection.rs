@@ -16,10 +16,13 @@ use tokio::time::timeout;
 
 use super::{CallOptions, Config};
 use crate::inbox::{Inbox, Kept};
-use crate::link::{Link, Sending, wake_all};
+use crate::link::{Link, Sending, now, wake_all};
 use crate::transport::{ReadHalf, Stream};
 use crate::{Address, Dialect, Error, Reached, Result, Transport};
 
+/// A server that takes no byte for so long is given up. It may be slow for a while: one with all its handlers at work
+/// does not read.
+const STALL_MAX: Duration = Duration::from_secs(60);
 /// How long a server may take to close its side of a connection that was closed here.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -112,7 +115,7 @@ impl Connection {
             tokio::spawn(async move { reading.0.read_loop(frames, reader, inbox).await });
         let writing = Arc::clone(&connection);
         tokio::spawn(async move {
-            if let Err(error) = writing.link.write_loop(writer).await {
+            if let Err(error) = writing.link.write_loop(writer, STALL_MAX).await {
                 writing.lose(&format!("writing failed: {error}"));
             }
             // Nothing more is sent, and the server was told. It closes its side, or is not waited for.
@@ -148,9 +151,7 @@ impl Connection {
             header.service_method.push_str(method);
             header.seq = seq;
             if let (true, Some(deadline)) = (features.deadline, deadline) {
-                let left = deadline
-                    .saturating_duration_since(Instant::now())
-                    .as_nanos();
+                let left = deadline.saturating_duration_since(now()).as_nanos();
                 header.timeout_ns = u64::try_from(left).unwrap_or(u64::MAX).max(1);
             }
             if features.metadata {
@@ -366,7 +367,7 @@ async fn time_loop(connection: Weak<Connection>) {
             let cancel = connection.features.cancel;
             let mut expired = Vec::new();
             sending.side.calls.finish_expired(
-                Instant::now(),
+                now(),
                 |seq| {
                     expired.push(seq);
                     let error = Error::new(

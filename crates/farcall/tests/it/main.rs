@@ -3,9 +3,14 @@
 mod calls;
 mod cluster;
 mod discover;
+mod handshake;
+mod limits;
+mod load;
+mod originals;
 mod pages;
 mod registry;
 mod script;
 mod service;
 mod shutdown;
 mod support;
+mod unix;
