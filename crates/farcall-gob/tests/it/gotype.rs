@@ -303,7 +303,9 @@ fn fits(ty: &GoType, defs: &Defs, schema: &Schema) -> bool {
 fn ext_text(name: &str, how: Opaque, bytes: &[u8]) -> Result<String, String> {
     let kept = |bytes: &[u8]| Value::Opaque(how, bytes.to_vec().into()).to_canonical_json();
     Ok(match (name, bytes) {
-        ("time.Time", [version @ (1 | 2), rest @ ..]) if rest.len() == 13 + usize::from(*version) && rest[8] < 0x80 => {
+        ("time.Time", [version @ (1 | 2), rest @ ..])
+            if rest.len() == 13 + usize::from(*version) && rest[8] < 0x80 =>
+        {
             let mut bytes = bytes.to_vec();
             bytes[9] &= 0x3F; // Go keeps 30 bits of nanoseconds, and goes astray if they are negative.
             kept(&bytes)

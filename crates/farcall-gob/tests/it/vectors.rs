@@ -438,8 +438,14 @@ fn judge_broken_streams() {
             }
             "error" => {
                 // A cut between messages is an end like any other; Go calls it an error if values were to follow.
-                let cut = go.get(ours.len()).and_then(|go| go.error.as_ref()).is_some_and(|e| e.contains("EOF"));
-                let failed = ours.iter().position(Result::is_err).or(cut.then_some(ours.len()));
+                let cut = go
+                    .get(ours.len())
+                    .and_then(|go| go.error.as_ref())
+                    .is_some_and(|e| e.contains("EOF"));
+                let failed = ours
+                    .iter()
+                    .position(Result::is_err)
+                    .or(cut.then_some(ours.len()));
                 let failed = failed.unwrap_or_else(|| panic!("nothing fails: {}", report()));
                 assert!(
                     ours.iter()
