@@ -246,6 +246,14 @@ impl SentTypes {
     }
 
     /// The type of what an interface holds.
+    pub(crate) fn inner_type<T: Gob>(&mut self) -> Top {
+        let mut inner = std::mem::take(&mut self.inner);
+        let top = self.define_type::<T>(&mut inner);
+        self.inner = inner;
+        top
+    }
+
+    /// The same for a type that is given as data.
     pub(crate) fn inner_schema(&mut self, ty: &Schema) -> Top {
         let mut inner = std::mem::take(&mut self.inner);
         let top = self.define_schema(ty, &mut inner);

@@ -7,6 +7,7 @@ mod maps;
 mod numbers;
 mod opaque;
 mod pointers;
+mod std_types;
 mod text;
 
 pub use numbers::Complex;

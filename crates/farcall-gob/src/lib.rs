@@ -28,10 +28,12 @@ mod value;
 
 mod canonical;
 
-#[cfg(feature = "json")]
+#[cfg(any(feature = "json", feature = "serde"))]
 mod base64;
 #[cfg(feature = "json")]
 mod json;
+#[cfg(feature = "serde")]
+mod message;
 
 #[cfg(feature = "derive")]
 pub use farcall_macros::Gob;
@@ -50,8 +52,13 @@ pub use value::{Dynamic, Thin, Value};
 pub mod __private {
     pub use crate::describe::Describer;
     pub use crate::gob::{Gob, GobField};
+    #[cfg(feature = "serde")]
+    pub mod json {
+        //! JSON as the attribute `message` has it.
+        pub use crate::message::{Object, base64, field, zero};
+    }
     pub use crate::plan::At;
-    pub use crate::read::{Fields, Reader};
+    pub use crate::read::{Contents, Fields, Reader};
     pub use crate::schema::NodeId;
     pub use crate::write::Writer;
 }

@@ -1,17 +1,25 @@
 //! Bytes to values: what a type's `get` reads from. Which message is read, and by which plan, is the decoder's
 //! business (`decode`).
 
+use std::any::TypeId;
 use std::borrow::Cow;
+use std::collections::HashMap;
+use std::rc::Rc;
 
 use crate::cursor::Cursor;
+use crate::describe::{Describer, IdHash};
 use crate::error::{Error, ErrorKind};
+use crate::gob::Gob;
 use crate::impls::SelfEncoded;
 use crate::limits::{Depth, Limits};
-use crate::plan::{At, FieldPlans, SKIP};
+use crate::plan::{At, FieldPlans, Plans, SKIP};
 use crate::schema::{Kind, Node, NodeId, Schema};
 use crate::table::Table;
+use crate::value::{Value, ValueReader};
 use crate::walk::Walk;
 use crate::wire;
+
+type InnerPlans = HashMap<(TypeId, NodeId), (Rc<Plans>, u32), IdHash>;
 
 /// Where a value is read from.
 #[derive(Debug)]
@@ -22,6 +30,8 @@ pub struct Reader<'a> {
     depth: Depth,
     /// Bytes of memory that the value may still take.
     memory: usize,
+    /// Plans for what interfaces hold. A type that is met for the first time cannot be planned for in advance.
+    inner_plans: Option<Box<InnerPlans>>,
 }
 
 impl<'a> Reader<'a> {
@@ -32,6 +42,7 @@ impl<'a> Reader<'a> {
             limits,
             depth: Depth::new(limits),
             memory: limits.memory_for(cur.left()),
+            inner_plans: None,
             cur,
         }
     }
@@ -112,6 +123,12 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// A field beyond those that the struct has.
+    #[cold]
+    pub fn no_such_field(&self, fields: usize) -> Error {
+        self.cur.no_such_field(fields)
+    }
+
     /// Begins with a struct's fields.
     #[inline(always)]
     pub fn fields<'p>(&mut self, at: At<'p>) -> Fields<'p> {
@@ -148,6 +165,64 @@ impl<'a> Reader<'a> {
                 self.uint()?;
             }
         }
+    }
+
+    /// What an interface holds, to be read next by one of the two that follow. `None` for nil. For derived code.
+    pub fn contents_type(&mut self) -> Result<Option<Contents<'a>>, Error> {
+        Ok(self
+            .interface()?
+            .map(|(name, slot)| Contents { name, slot }))
+    }
+
+    /// The contents of an interface as a `T`.
+    pub fn contents<T: Gob>(&mut self, contents: &Contents<'_>) -> Result<T, Error> {
+        let key = (TypeId::of::<T>(), contents.slot);
+        let (plans, plan) = match self.inner_plans.as_ref().and_then(|plans| plans.get(&key)) {
+            Some(known) => known.clone(),
+            None => {
+                let (mut local, mut plans) = (Describer::default(), Plans::default());
+                let ours = T::describe(&mut local);
+                let plan = plans.compile(&local, self.table, ours, contents.slot)?;
+                self.charge(plans.memory())?;
+                let made = (Rc::new(plans), plan);
+                self.inner_plans
+                    .get_or_insert_default()
+                    .insert(key, made.clone());
+                made
+            }
+        };
+        if !self.is_struct(contents.slot) {
+            self.cur.not_a_struct()?;
+        }
+        self.enter()?;
+        let value = T::get(self, At::new(&plans, plan))
+            .map_err(|e| e.in_field(&format!("({})", contents.name)))?;
+        self.leave();
+        Ok(value)
+    }
+
+    /// The contents of an interface as they are.
+    pub fn unknown_contents(&mut self, contents: &Contents<'_>) -> Result<Value, Error> {
+        ValueReader::new(self).dynamic(contents.name, contents.slot)
+    }
+
+    /// An interface holds a type that is not known here.
+    #[cold]
+    pub fn unregistered(&self, contents: &Contents<'_>) -> Error {
+        Error::new(
+            ErrorKind::Unregistered,
+            format!(
+                "the interface holds a {:?}, which is not known here",
+                contents.name
+            ),
+        )
+        .at_offset(self.cur.offset())
+    }
+
+    /// Nothing came where the type needs something.
+    #[cold]
+    pub fn unexpected_nil(&self) -> Error {
+        self.out_of_range("nothing came for an enum that has no variant for it")
     }
 
     /// The sender's type in a slot.
@@ -217,6 +292,20 @@ impl<'a> Reader<'a> {
             self.limits.memory_base, self.limits.memory_factor
         ))
         .at_offset(self.cur.offset())
+    }
+}
+
+/// What an interface holds: the name of a type, and the type.
+#[derive(Debug)]
+pub struct Contents<'a> {
+    name: &'a str,
+    slot: NodeId,
+}
+
+impl<'a> Contents<'a> {
+    /// The name under which the sender has registered the type.
+    pub fn name(&self) -> &'a str {
+        self.name
     }
 }
 

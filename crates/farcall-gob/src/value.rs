@@ -289,9 +289,14 @@ impl<'r, 'a> ValueReader<'r, 'a> {
 
     #[inline(never)]
     fn interface(&mut self) -> Result<Value, Error> {
-        let Some((name, slot)) = self.r.interface()? else {
-            return Ok(Value::Interface(None));
-        };
+        match self.r.interface()? {
+            Some((name, slot)) => self.dynamic(name, slot),
+            None => Ok(Value::Interface(None)),
+        }
+    }
+
+    /// What an interface holds.
+    pub(crate) fn dynamic(&mut self, name: &str, slot: NodeId) -> Result<Value, Error> {
         self.r
             .charge(size_of::<Dynamic>() + name.len() + 2 * size_of::<usize>())?;
         let schema = self.schema(slot)?;

@@ -3,6 +3,7 @@
 use crate::cursor::INTERFACE_NAME_LEN_MAX;
 use crate::encode::{SentTypes, Top};
 use crate::error::{Error, ErrorKind};
+use crate::gob::Gob;
 use crate::impls::SelfEncoded;
 use crate::limits::{Depth, Limits};
 use crate::schema::Schema;
@@ -29,6 +30,16 @@ impl<'a> Writer<'a> {
     /// How an interface's contents begin if they are of this type, which is defined if it is new to the stream.
     pub(crate) fn schema_type(&mut self, ty: &Schema) -> Top {
         self.types.inner_schema(ty)
+    }
+
+    /// What an interface holds, for derived code.
+    pub fn contents<T: Gob>(&mut self, name: &str, value: &T) -> Result<(), Error> {
+        let ty = self.types.inner_type::<T>();
+        self.enter()?;
+        self.interface(name, ty, |w| value.put(w))
+            .map_err(|e| e.in_field(&format!("({name})")))?;
+        self.leave();
+        Ok(())
     }
 
     /// What an interface holds: the type's registered name, and the value.

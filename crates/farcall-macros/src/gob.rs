@@ -1,7 +1,7 @@
 //! `#[derive(Gob)]`: a type's description, and how it is written and read field by field.
 
 use proc_macro2::{Span, TokenStream};
-use quote::{format_ident, quote};
+use quote::{format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{
     Attribute, Data, DeriveInput, Error, Fields, Ident, LitStr, Path, Result, Type, parse_quote,
@@ -23,9 +23,15 @@ pub(crate) fn expand(item: TokenStream) -> Result<TokenStream> {
     for param in input.generics.type_params_mut() {
         param.bounds.push(parse_quote!(#gob::__private::Gob));
     }
+    let mut beside = TokenStream::new();
     let body = match &input.data {
         Data::Struct(data) => match &data.fields {
-            Fields::Named(_) | Fields::Unit => structure(&input.ident, &options, &data.fields)?,
+            Fields::Named(_) | Fields::Unit => {
+                let generic = input.generics.type_params().next().is_some();
+                let (methods, checks) = structure(&input.ident, &options, generic, &data.fields)?;
+                beside = checks;
+                methods
+            }
             Fields::Unnamed(fields) if fields.unnamed.len() == 1 => newtype(&fields.unnamed[0].ty),
             fields @ Fields::Unnamed(_) => {
                 return Err(Error::new(
@@ -34,7 +40,14 @@ pub(crate) fn expand(item: TokenStream) -> Result<TokenStream> {
                 ));
             }
         },
-        Data::Enum(data) => crate::gob_enum::expand(&options, data)?,
+        Data::Enum(data) => {
+            let code = crate::gob_enum::expand(&options, data)?;
+            if !code.forms.is_empty() {
+                let (name, forms_of) = (&input.ident, code.forms);
+                beside = quote!(impl #name { #forms_of });
+            }
+            code.methods
+        }
         Data::Union(data) => {
             return Err(Error::new(
                 data.union_token.span(),
@@ -56,6 +69,8 @@ pub(crate) fn expand(item: TokenStream) -> Result<TokenStream> {
             impl #impl_generics Gob for #name #type_generics #where_clause {
                 #body
             }
+
+            #beside
         };
     })
 }
@@ -172,7 +187,12 @@ impl<'a> Field<'a> {
     }
 }
 
-fn structure(ident: &Ident, options: &TypeOptions, fields: &Fields) -> Result<TokenStream> {
+fn structure(
+    ident: &Ident,
+    options: &TypeOptions,
+    generic: bool,
+    fields: &Fields,
+) -> Result<(TokenStream, TokenStream)> {
     let all = fields
         .iter()
         .map(|field| Field::parse(field, options.case))
@@ -208,16 +228,20 @@ fn structure(ident: &Ident, options: &TypeOptions, fields: &Fields) -> Result<To
         .collect();
     // A field that was not sent was zero, so it must have a zero, or something to stand for it.
     let need_zero = sent.iter().filter(|field| field.default.is_none()).map(|field| {
-        let (ty, text) = (
-            field.ty,
-            format!(
-                "the field `{}` of `{ident}` has no zero, which is what gob takes for a field that was not sent: make \
-                 it an Option, or give it #[gob(default)]",
-                field.ident
-            ),
+        let text = format!(
+            "the field `{}` of `{ident}` has no zero, which is what gob takes for a field that was not sent: make it an \
+             Option, or give it #[gob(default)]",
+            field.ident
         );
-        quote!(const { ::core::assert!(<#ty as GobField>::HAS_ZERO, #text) })
+        let ty = field.ty;
+        quote_spanned!(ty.span()=> ::core::assert!(<#ty as GobField>::HAS_ZERO, #text))
     });
+    // Of generic types this is only known when they are used.
+    let (checks, checks_on_use) = if generic {
+        (quote!(), quote!(#(const { #need_zero })*))
+    } else {
+        (quote!(#(const _: () = #need_zero;)*), quote!())
+    };
     let zeros: Vec<_> = sent
         .iter()
         .map(|field| {
@@ -247,10 +271,37 @@ fn structure(ident: &Ident, options: &TypeOptions, fields: &Fields) -> Result<To
         .iter()
         .filter(|field| field.default.is_none())
         .map(|field| field.ty);
+    let count = sent.len();
     let read_fields = if sent.is_empty() {
-        quote!(while fields.step(r)?.is_some() {})
+        quote! {
+            let mut fields = r.fields(at);
+            while fields.step(r)?.is_some() {}
+        }
     } else {
         quote! {
+            // Nearly always, both sides have the same struct: then its fields come in their order, or not at all.
+            if at.is_same() {
+                let mut step = r.uint()?;
+                #(if step == 1 {
+                    match <#tys as GobField>::get(r, at.field(#numbers)) {
+                        Ok(value) => #locals = value,
+                        Err(error) => return Err(error.in_field(#wire_names)),
+                    }
+                    step = r.uint()?;
+                } else if step != 0 {
+                    step -= 1;
+                })*
+                if step != 0 {
+                    return Err(r.no_such_field(#count));
+                }
+                if <Self as Gob>::NESTS {
+                    r.leave();
+                }
+                return Ok(Self {
+                    #(#idents: #locals,)* #(#skipped: ::core::default::Default::default(),)*
+                });
+            }
+            let mut fields = r.fields(at);
             while let Some((number, at)) = fields.step(r)? {
                 match number {
                     #(#numbers => match <#tys as GobField>::get(r, at) {
@@ -274,11 +325,12 @@ fn structure(ident: &Ident, options: &TypeOptions, fields: &Fields) -> Result<To
             )*),
         )
     };
-    Ok(quote! {
+    let methods = quote! {
         const HAS_ZERO: bool = true #(&& <#has_zero as GobField>::HAS_ZERO)*;
+        const NESTS: bool = false #(|| <#tys as GobField>::NESTS)*;
 
         fn describe(d: &mut Describer) -> NodeId {
-            #(#need_zero;)*
+            #checks_on_use
             let node = d.structure::<Self>(#type_name, |d| {
                 ::std::vec![#((#wire_names, <#tys as GobField>::describe(d))),*]
             });
@@ -292,29 +344,38 @@ fn structure(ident: &Ident, options: &TypeOptions, fields: &Fields) -> Result<To
         }
 
         fn put(&self, w: &mut Writer<'_>) -> Done {
-            w.enter()?;
+            if <Self as Gob>::NESTS {
+                w.enter()?;
+            }
             #last
             #write_fields
             w.end();
-            w.leave();
+            if <Self as Gob>::NESTS {
+                w.leave();
+            }
             Ok(())
         }
 
         fn get(r: &mut Reader<'_>, at: At<'_>) -> Read<Self> {
-            r.enter()?;
+            if <Self as Gob>::NESTS {
+                r.enter()?;
+            }
             #(#starts)*
-            let mut fields = r.fields(at);
             #read_fields
-            r.leave();
+            if <Self as Gob>::NESTS {
+                r.leave();
+            }
             Ok(Self { #(#idents: #locals,)* #(#skipped: ::core::default::Default::default(),)* })
         }
-    })
+    };
+    Ok((methods, checks))
 }
 
 /// A type that is on the wire what its only field is.
 fn newtype(inner: &Type) -> TokenStream {
     quote! {
         const HAS_ZERO: bool = <#inner as Gob>::HAS_ZERO;
+        const NESTS: bool = <#inner as Gob>::NESTS;
 
         fn describe(d: &mut Describer) -> NodeId {
             <#inner as Gob>::describe(d)

@@ -5,13 +5,15 @@ use proc_macro::TokenStream;
 
 mod gob;
 mod gob_enum;
+mod gob_variants;
+mod message;
 mod names;
 mod service;
 
 /// Makes a type one that gob can send and receive: see `farcall_gob`'s crate page for the whole picture.
 ///
 /// A struct with named fields is a Go struct. One with a single unnamed field is what that field is. An enum whose
-/// variants have no fields is a Go integer.
+/// variants have no fields is a Go integer, and there are forms for the others.
 ///
 /// # Names
 ///
@@ -29,6 +31,10 @@ mod service;
 ///
 /// On an enum: `as = "int"`, which is the default, `as = "uint"` or `as = "string"`; on one of its variants, `other`
 /// takes the numbers or names that are unknown, and `rename = "…"` is its name if the enum is a string.
+///
+/// An enum whose variants hold one thing each is a Go interface with `as = "interface"`: `rename = "…"` on a variant is
+/// the name under which Go has registered its type, a variant that holds nothing is nil, and one that is `other` holds
+/// a `Value` of any other type. With `as = "union"` it is a struct with a pointer for each variant.
 #[proc_macro_derive(Gob, attributes(gob))]
 pub fn derive_gob(item: TokenStream) -> TokenStream {
     gob::expand(item.into())
@@ -83,6 +89,22 @@ pub fn derive_gob(item: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn service(options: TokenStream, item: TokenStream) -> TokenStream {
     service::expand(options.into(), item.into())
+        .unwrap_or_else(syn::Error::into_compile_error)
+        .into()
+}
+
+/// Makes a type one that farcall can send and receive, in every protocol: it derives [`Gob`] and serde's traits, with
+/// the same names.
+///
+/// It takes structs with named fields, structs with one unnamed field, which are what that field is, and enums without
+/// fields, which are numbers. JSON is as Go's `encoding/json` has it: a missing member or `null` is zero, unknown
+/// members are ignored, bytes are base64.
+///
+/// Options on the type, as in `#[farcall::message(rename_all = "PascalCase")]`, and on fields and variants, as in
+/// `#[farcall(rename = "Num1")]`, are those of [`Gob`]. `crate = "…"` is the path of `farcall`.
+#[proc_macro_attribute]
+pub fn message(options: TokenStream, item: TokenStream) -> TokenStream {
+    message::expand(options.into(), item.into())
         .unwrap_or_else(syn::Error::into_compile_error)
         .into()
 }

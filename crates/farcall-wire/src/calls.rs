@@ -52,8 +52,8 @@ impl<R> Calls<R> {
         }
     }
 
-    /// Files a call and gives its Seq.
-    pub fn start(&mut self, deadline: Option<Instant>) -> u64 {
+    /// Files a call, with the waker that its outcome is to wake, and gives its Seq.
+    pub fn start(&mut self, deadline: Option<Instant>, waker: Option<Waker>) -> u64 {
         if self.slots.len() < 2 * (self.filed + 1) {
             self.grow();
         }
@@ -75,7 +75,7 @@ impl<R> Calls<R> {
             seq,
             deadline,
             end: u64::MAX,
-            state: State::Waiting(None),
+            state: State::Waiting(waker),
         };
         seq
     }
@@ -247,7 +247,7 @@ mod tests {
     fn seqs_count_up_from_the_first_as_in_go() {
         let mut calls = Calls::<()>::new(0);
         for seq in 0..100 {
-            assert_eq!(calls.start(None), seq);
+            assert_eq!(calls.start(None, None), seq);
             assert!(calls.finish(seq, (), &mut Vec::new()));
             assert_eq!(take(&mut calls, seq), Poll::Ready(()));
         }
@@ -257,9 +257,9 @@ mod tests {
     #[test]
     fn a_late_reply_meets_no_other_call() {
         let mut calls = Calls::new(1);
-        let first = calls.start(None);
+        let first = calls.start(None, None);
         assert!(calls.forget(first));
-        let others: Vec<u64> = (0..50).map(|_| calls.start(None)).collect();
+        let others: Vec<u64> = (0..50).map(|_| calls.start(None, None)).collect();
         assert!(!calls.finish(first, "late", &mut Vec::new()));
         assert!(!calls.finish(9999, "never made", &mut Vec::new()));
         for seq in others {
@@ -271,9 +271,9 @@ mod tests {
     fn deadlines_end_calls_and_only_those() {
         let mut calls = Calls::new(1);
         let now = Instant::now();
-        let soon = calls.start(Some(now + Duration::from_millis(1)));
-        let later = calls.start(Some(now + Duration::from_millis(9)));
-        let never = calls.start(None);
+        let soon = calls.start(Some(now + Duration::from_millis(1)), None);
+        let later = calls.start(Some(now + Duration::from_millis(9)), None);
+        let never = calls.start(None, None);
         assert_eq!(calls.next_deadline(), Some(now + Duration::from_millis(1)));
         calls.finish_expired(now + Duration::from_millis(2), |seq| seq, &mut Vec::new());
         assert_eq!(take(&mut calls, soon), Poll::Ready(soon));
@@ -292,7 +292,7 @@ mod tests {
                 let mut seqs: Vec<u64> = model.keys().copied().collect();
                 seqs.sort_unstable();
                 if step == 0 || seqs.is_empty() {
-                    let seq = calls.start(None);
+                    let seq = calls.start(None, None);
                     prop_assert!(model.insert(seq, false).is_none());
                     continue;
                 }

@@ -7,10 +7,30 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation(String);
 
+/// Longest description of a violation, in bytes. It may quote the peer, and ends in a log.
+const VIOLATION_LEN_MAX: usize = 300;
+
 impl Violation {
     /// A violation described in words that fit behind "protocol violation: ".
+    ///
+    /// The words may quote the peer: they are cut where they become long, and control characters are escaped.
     pub fn new(what: impl Into<String>) -> Violation {
-        Violation(what.into())
+        let what = what.into();
+        if what.len() <= VIOLATION_LEN_MAX && !what.contains(char::is_control) {
+            return Violation(what);
+        }
+        let mut shown = String::new();
+        for c in what.chars() {
+            if shown.len() >= VIOLATION_LEN_MAX {
+                shown.push('…');
+                break;
+            }
+            match c.is_control() {
+                true => shown.extend(c.escape_default()),
+                false => shown.push(c),
+            }
+        }
+        Violation(shown)
     }
 }
 
@@ -57,3 +77,16 @@ impl fmt::Display for DecodeError {
 }
 
 impl std::error::Error for DecodeError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_peer_is_quoted_with_stays_short_and_on_one_line() {
+        assert_eq!(Violation::new("a\nb").to_string(), "a\\nb");
+        let long = Violation::new("ü\0".repeat(1000)).to_string();
+        assert!(long.len() < VIOLATION_LEN_MAX + 16, "{}", long.len());
+        assert!(long.ends_with('…'));
+    }
+}

@@ -90,12 +90,21 @@ impl JsonScan {
         Ok(None)
     }
 
-    /// How many bytes at the front were looked at and begin no value. They are done with: the input begins behind them.
-    pub(crate) fn take_blank(&mut self) -> usize {
+    /// How many bytes of white space, looked at already, stand before the value.
+    pub(crate) fn blank(&self) -> usize {
         match self.state {
-            State::Before => std::mem::take(&mut self.seen),
-            _ => 0,
+            State::Before => self.seen,
+            _ => self.start,
         }
+    }
+
+    /// Leaves out the white space at the front that was looked at, and says how long it is: the next input begins behind
+    /// it.
+    pub(crate) fn take_blank(&mut self) -> usize {
+        let blank = self.blank();
+        self.seen -= blank;
+        self.start = 0;
+        blank
     }
 
     fn open(&mut self) -> Result<(), Violation> {

@@ -1,5 +1,7 @@
 //! What typed clients call through: one server, or a cluster. Both take the same calls.
 
+use std::task::Waker;
+
 use farcall_wire::{Body, Message};
 
 use crate::client::{CallOptions, InFlight, RawReply};
@@ -71,9 +73,10 @@ impl Via<'_> {
         method: &str,
         body: Body<'_>,
         options: &CallOptions,
+        waker: Option<&Waker>,
     ) -> Option<Result<InFlight>> {
         match self {
-            Via::Client(client) => client.begin_now(method, body, options),
+            Via::Client(client) => client.begin_now(method, body, options, waker),
             Via::Cluster(_) => None,
         }
     }
@@ -92,7 +95,7 @@ impl Via<'_> {
 
     pub(crate) fn go<R: Message>(self, method: &str, args: impl Message) -> Pending<R> {
         let options = CallOptions::default();
-        match self.begin_now(method, Body::from(&args), &options) {
+        match self.begin_now(method, Body::from(&args), &options, None) {
             Some(Ok(in_flight)) => Pending::new(in_flight),
             Some(Err(error)) => Pending::new(std::future::ready(Err(error))),
             None => {

@@ -5,8 +5,10 @@ pub(crate) mod connection;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwapOption;
 use farcall_gob::Schema;
 use farcall_wire::{Body, Code, Codec, Dynamic, Limits, Message};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -18,6 +20,7 @@ pub(crate) use call::{CallOptions, InFlight, RawReply};
 use connection::{Connection, NotBegun, connect_timed_out};
 
 use crate::channel::Via;
+use crate::link::now;
 use crate::transport::Stream;
 use crate::{Address, Error, Reached, Result};
 
@@ -60,12 +63,13 @@ pub struct Client(Arc<Inner>);
 struct Inner {
     address: Address,
     config: Config,
+    /// The connection made last, which may have ended since. Every call looks here, without a lock.
+    current: ArcSwapOption<Connection>,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    connection: Option<Arc<Connection>>,
     /// Present while somebody dials: everyone who needs the connection waits for the same one.
     dialling: Option<watch::Receiver<Option<Result<Arc<Connection>>>>>,
     is_closed: bool,
@@ -107,6 +111,7 @@ impl ClientBuilder {
         Client(Arc::new(Inner {
             address: self.address,
             config: self.config,
+            current: ArcSwapOption::empty(),
             state: Mutex::default(),
         }))
     }
@@ -135,7 +140,8 @@ impl ClientBuilder {
         let Inner {
             address,
             config,
-            state,
+            current,
+            ..
         } = &*client.0;
         let limit = config.connect_timeout;
         let stream = Stream::other(io, &address.to_string());
@@ -143,7 +149,7 @@ impl ClientBuilder {
         let connection = opening
             .await
             .unwrap_or_else(|_| Err(connect_timed_out(address, limit)))?;
-        lock(state).connection = Some(connection);
+        current.store(Some(connection));
         Ok(client)
     }
 }
@@ -227,27 +233,25 @@ impl Client {
 
     /// True while a connection is open.
     pub fn is_connected(&self) -> bool {
-        self.current()
+        let current = self.0.current.load();
+        current
+            .as_ref()
             .is_some_and(|connection| connection.is_open())
     }
 
     /// Calls that wait for their reply now.
     pub fn in_flight(&self) -> usize {
-        self.current()
+        let current = self.0.current.load();
+        current
+            .as_ref()
             .map_or(0, |connection| connection.in_flight())
     }
 
     /// Makes no further calls: they end with [`Code::Cancelled`]. Calls that run finish, and the connection ends
     /// with the last of them.
     pub fn close(&self) {
-        let connection = {
-            let mut state = lock(&self.0.state);
-            state.is_closed = true;
-            state.connection.take()
-        };
-        if let Some(connection) = connection {
-            connection.retire();
-        }
+        lock(&self.0.state).is_closed = true;
+        self.0.retire();
     }
 
     /// Ends when a connection is open, or cannot be made. The dial goes on when nobody waits for it any more.
@@ -261,9 +265,11 @@ impl Client {
         method: &str,
         body: Body<'_>,
         options: &CallOptions,
+        waker: Option<&Waker>,
     ) -> Option<Result<InFlight>> {
-        let connection = self.current()?;
-        match InFlight::begin(connection, method, body, options, self.deadline(options)) {
+        let connection = Arc::clone(self.0.current.load().as_ref()?);
+        let deadline = self.deadline(options);
+        match InFlight::begin(connection, method, body, options, deadline, waker) {
             Ok(in_flight) => Some(Ok(in_flight)),
             Err(NotBegun::Failed(error)) => Some(Err(error)),
             Err(NotBegun::Gone | NotBegun::Full) => None,
@@ -281,7 +287,15 @@ impl Client {
         let begin = async {
             loop {
                 let connection = self.connection().await?;
-                match InFlight::begin(Arc::clone(&connection), method, body, options, deadline) {
+                let begun = InFlight::begin(
+                    Arc::clone(&connection),
+                    method,
+                    body,
+                    options,
+                    deadline,
+                    None,
+                );
+                match begun {
                     Ok(in_flight) => return Ok(in_flight),
                     Err(NotBegun::Failed(error)) => return Err(error),
                     Err(NotBegun::Full) => connection.room().await,
@@ -306,11 +320,7 @@ impl Client {
 
     fn deadline(&self, options: &CallOptions) -> Option<Instant> {
         let limit = options.timeout.or(self.0.config.call_timeout)?;
-        Instant::now().checked_add(limit)
-    }
-
-    fn current(&self) -> Option<Arc<Connection>> {
-        lock(&self.0.state).connection.clone()
+        now().checked_add(limit)
     }
 
     /// The open connection, or a new one. Everyone who asks meanwhile waits for the same dial, and nobody for longer
@@ -322,11 +332,10 @@ impl Client {
                 let text = format!("the client of {} was closed", self.0.address);
                 return Err(Error::new(Code::Cancelled, text).with_reached(Reached::NotSent));
             }
-            if let Some(connection) = &state.connection {
+            if let Some(connection) = self.0.current.load_full() {
                 if connection.is_open() {
-                    return Ok(Arc::clone(connection));
+                    return Ok(connection);
                 }
-                state.connection = None;
             }
             let dialling = state.dialling.get_or_insert_with(|| {
                 let (done, dialled) = watch::channel(None);
@@ -339,10 +348,12 @@ impl Client {
         let outcome = dialled.wait_for(Option::is_some).await;
         match outcome.as_deref() {
             Ok(Some(outcome)) => outcome.clone(),
-            _ => Err(
-                Error::new(Code::Unavailable, "dialling ended without an outcome")
-                    .with_reached(Reached::NotSent),
-            ),
+            _ => {
+                // The runtime on which it ran has ended. The next call dials on its own.
+                lock(&self.0.state).dialling = None;
+                let text = format!("dialling {} was broken off", self.0.address);
+                Err(Error::new(Code::Unavailable, text).with_reached(Reached::NotSent))
+            }
         }
     }
 }
@@ -351,6 +362,7 @@ async fn dial(client: Arc<Inner>, done: watch::Sender<Option<Result<Arc<Connecti
     let Inner {
         address,
         config,
+        current,
         state,
     } = &*client;
     let limit = config.connect_timeout;
@@ -361,7 +373,7 @@ async fn dial(client: Arc<Inner>, done: watch::Sender<Option<Result<Arc<Connecti
         state.dialling = None;
         match &opened {
             Ok(connection) if state.is_closed => connection.retire(),
-            Ok(connection) => state.connection = Some(Arc::clone(connection)),
+            Ok(connection) => current.store(Some(Arc::clone(connection))),
             Err(_) => {}
         }
     }
@@ -372,11 +384,18 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Drop for Inner {
-    fn drop(&mut self) {
-        if let Some(connection) = lock(&self.state).connection.take() {
+impl Inner {
+    /// Ends the connection when the calls on it have ended.
+    fn retire(&self) {
+        if let Some(connection) = self.current.swap(None) {
             connection.retire();
         }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.retire();
     }
 }
 

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use farcall_gob::Schema;
 use farcall_wire::{Body, Codec, Dynamic, Message};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
@@ -112,15 +112,18 @@ impl ClusterBuilder {
         } = self;
         let mut snapshots = discover.watch();
         let first = Arc::clone(&snapshots.borrow_and_update());
+        let (whole, is_whole) = oneshot::channel();
         let cluster = Cluster(Arc::new_cyclic(|inner: &Weak<Inner>| Inner {
             fleet: ArcSwap::from_pointee(Fleet::empty(false)),
             changed: watch::Sender::new(()),
             is_closed: Mutex::new(false),
             balance,
             config,
-            following: tokio::spawn(follow(inner.clone(), snapshots)).abort_handle(),
+            following: tokio::spawn(follow(inner.clone(), snapshots, is_whole)).abort_handle(),
         }));
         cluster.0.take_over(first);
+        // Only now: a list from another thread must meet a whole cluster, and must not be overwritten by the first one.
+        let _ = whole.send(());
         cluster
     }
 }
@@ -347,7 +350,7 @@ impl Inner {
             timeout: deadline.left(),
             ..options.clone()
         };
-        if let Some(begun) = line.client.begin_now(method, body, &with_time_left()) {
+        if let Some(begun) = line.client.begin_now(method, body, &with_time_left(), None) {
             return begun?.await;
         }
         self.connected(line, tried, deadline).await?;
@@ -421,7 +424,14 @@ impl fmt::Debug for ClusterBuilder {
 }
 
 /// Takes over what discovery says, until the cluster is gone.
-async fn follow(cluster: Weak<Inner>, mut snapshots: watch::Receiver<Arc<Snapshot>>) {
+async fn follow(
+    cluster: Weak<Inner>,
+    mut snapshots: watch::Receiver<Arc<Snapshot>>,
+    is_whole: oneshot::Receiver<()>,
+) {
+    if is_whole.await.is_err() {
+        return;
+    }
     while snapshots.changed().await.is_ok() {
         let Some(cluster) = cluster.upgrade() else {
             return;

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use farcall_wire::Codec;
 
+use crate::link::now;
+
 /// Who is at the other end of a connection.
 #[derive(Debug)]
 pub(crate) struct Peer {
@@ -57,7 +59,7 @@ impl Context {
     /// The time left until [`Context::deadline`]; zero when it has passed.
     pub fn time_left(&self) -> Option<Duration> {
         let deadline = self.deadline?;
-        Some(deadline.saturating_duration_since(Instant::now()))
+        Some(deadline.saturating_duration_since(now()))
     }
 
     /// The value that the caller sent under this name, the last one if there are several.

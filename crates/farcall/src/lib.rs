@@ -1,4 +1,64 @@
 //! Remote procedure calls from ordinary Rust traits, in the spirit of Go's `net/rpc`, and on its wire.
+//!
+//! A trait with [`service`] is a remote service; a struct with [`message`] is what it takes and gives:
+//!
+//! ```
+//! use farcall::{Result, Server};
+//!
+//! #[farcall::message]
+//! pub struct Args {
+//!     pub a: i64,
+//!     pub b: i64,
+//! }
+//!
+//! #[farcall::service]
+//! pub trait Arith {
+//!     /// Multiplies.
+//!     async fn multiply(&self, args: Args) -> Result<i64>;
+//! }
+//!
+//! struct Calculator;
+//!
+//! impl Arith for Calculator {
+//!     async fn multiply(&self, args: Args) -> Result<i64> {
+//!         Ok(args.a * args.b)
+//!     }
+//! }
+//!
+//! # #[tokio::main]
+//! # async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
+//! let server = Server::builder()
+//!     .register(Calculator.into_service())
+//!     .bind("tcp@127.0.0.1:0")
+//!     .start()
+//!     .await?;
+//!
+//! let arith = ArithClient::connect(&server.address().to_string()).await?;
+//! assert_eq!(arith.multiply(&Args { a: 7, b: 8 }).await?, 56);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # The map
+//!
+//! - [`Server`] serves services on sockets. One port answers every client in the language it opens with: farcall's,
+//!   TinyRPC's, Go's `net/rpc`, JSON-RPC, or HTTP (`POST /rpc/Service.Method`, a debug page at `/debug/farcall`).
+//! - [`Client`] calls one server, [`Cluster`] whichever of many is chosen. [`Channel`] is either: typed clients are made
+//!   of it.
+//! - [`discover`] is who is there, [`registry`] who keeps the list, [`balance`] who gets a call.
+//! - [`Error`] is what ends a call; [`Error::is_retryable`] tells whether the handler surely did not run.
+//! - [`Address`] and [`Target`] are the forms in which servers and clusters are named.
+//!
+//! # Limits
+//!
+//! What a peer can make this process hold is bounded by [`Limits`] and the builders' settings; every bound has a default:
+//! 8 KiB and 10 s for the opening of a connection, 4 MiB for a message, 128 levels of nesting, 256 handlers at work for
+//! a connection, 1 MiB of queued replies before a connection is read from no more, 10,000 connections.
+//!
+//! # Types
+//!
+//! An argument or a reply is any [`Message`]: numbers, strings, vectors, maps, `()`, and structs with [`message`]. The
+//! crate `farcall_gob` has the table of which Go type each of them is.
 
 mod error;
 
@@ -37,7 +97,7 @@ pub use context::Context;
 pub use describe::describe;
 pub use error::{Code, Error, Reached, Result};
 pub use farcall_gob::Gob;
-pub use farcall_macros::service;
+pub use farcall_macros::{message, service};
 pub use farcall_wire::{Codec, Limits, Message};
 pub use registry::Registry;
 pub use router::{Method, MethodSnapshot, RegisterError, Service, ServiceSnapshot};
@@ -49,3 +109,8 @@ pub mod __private {
     pub use farcall_gob as gob;
     pub use serde;
 }
+
+/// The program in the README compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+pub struct Readme;

@@ -3,9 +3,10 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use farcall_wire::{Body, EncodeError, FrameWriter, Header};
 use tokio::io::AsyncWriteExt;
@@ -20,9 +21,14 @@ const KEPT_MAX: usize = 256 << 10;
 const STALL_MAX: Duration = Duration::from_secs(10);
 
 /// A connection's state: what is to be written, and `side`, which is what only one end knows.
-pub(crate) struct Link<S>(Mutex<Sending<S>>);
+pub(crate) struct Link<S> {
+    sending: Mutex<Sending<S>>,
+    /// True while so much is queued that no more is to be added: looked at without the lock.
+    is_full: Arc<AtomicBool>,
+}
 
 pub(crate) struct Sending<S> {
+    is_full: Arc<AtomicBool>,
     frames: FrameWriter,
     /// Bytes that the writer has not taken yet.
     queue: Vec<u8>,
@@ -39,7 +45,9 @@ pub(crate) struct Sending<S> {
 
 impl<S> Link<S> {
     pub(crate) fn new(frames: FrameWriter, side: S) -> Link<S> {
-        Link(Mutex::new(Sending {
+        let is_full = Arc::new(AtomicBool::new(false));
+        let sending = Mutex::new(Sending {
+            is_full: Arc::clone(&is_full),
             frames,
             queue: Vec::new(),
             in_writer: 0,
@@ -49,12 +57,18 @@ impl<S> Link<S> {
             waiting_for_room: Vec::new(),
             waiting_for_idle: None,
             side,
-        }))
+        });
+        Link { sending, is_full }
+    }
+
+    /// True while [`Link::room`] would wait, or was so just now.
+    pub(crate) fn is_full(&self) -> bool {
+        self.is_full.load(Ordering::Relaxed)
     }
 
     /// A panic in a value's own encoding rolls back like an error of it, so the state is whole even then.
     pub(crate) fn lock(&self) -> MutexGuard<'_, Sending<S>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.sending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until the connection takes more.
@@ -136,6 +150,9 @@ impl<S> Sending<S> {
         }
         fill(self.frames.header());
         self.frames.write(body, &mut self.queue)?;
+        if self.queued() >= QUEUED_MAX {
+            self.is_full.store(true, Ordering::Relaxed);
+        }
         Ok(self.writer.take())
     }
 
@@ -200,6 +217,7 @@ impl<S> Sending<S> {
         self.accepted += count as u64;
         let mut wake = Vec::new();
         if self.has_room() {
+            self.is_full.store(false, Ordering::Relaxed);
             wake = std::mem::take(&mut self.waiting_for_room);
         }
         if self.queued() == 0 {
@@ -207,6 +225,11 @@ impl<S> Sending<S> {
         }
         wake
     }
+}
+
+/// The time by the clock that timers go by, which tests can pause.
+pub(crate) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
 }
 
 pub(crate) fn wake_all(wakers: impl IntoIterator<Item = Waker>) {

@@ -6,7 +6,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use farcall_gob::Schema;
 use farcall_wire::{Body, BodyRef, JsonCall, Message};
@@ -30,6 +30,25 @@ pub(crate) struct Request {
     /// The name, for peers that may be Go's: they get it back.
     pub(crate) echo: Option<Arc<str>>,
     pub(crate) json: Option<Box<JsonCall>>,
+    /// True once the call has its end. It is kept where a handler can outlive its call: on a blocking thread.
+    pub(crate) is_over: Option<Arc<AtomicBool>>,
+}
+
+impl Request {
+    /// Ends the call. False when it had ended before: there is no second reply.
+    pub(crate) fn end(&self) -> bool {
+        match &self.is_over {
+            Some(is_over) => !is_over.swap(true, Ordering::Relaxed),
+            None => true,
+        }
+    }
+
+    /// Takes the end back: there was no reply after all.
+    pub(crate) fn resume(&self) {
+        if let Some(is_over) = &self.is_over {
+            is_over.store(false, Ordering::Relaxed);
+        }
+    }
 }
 
 /// Where one call's reply goes.

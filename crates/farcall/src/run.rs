@@ -31,14 +31,17 @@ pub(crate) fn poll_once(running: &mut Running, method: &Method) -> Poll<Result<(
     }
 }
 
-/// Runs a handler to its end, or to the end of its time.
+/// Runs a handler to its end, or to the end of its time. `held` is dropped when it no longer runs: on a blocking thread
+/// that can be later.
 pub(crate) async fn to_end(
     running: Running,
     method: &Method,
     limit: Option<Duration>,
+    held: impl Send + 'static,
 ) -> Result<()> {
+    let mut held = Some(held);
     let running = match method.run_on() {
-        RunOn::BlockingThread => on_blocking_thread(running),
+        RunOn::BlockingThread => on_blocking_thread(running, held.take()),
         RunOn::Reader | RunOn::Task => running,
     };
     let caught = CatchUnwind(running);
@@ -50,13 +53,26 @@ pub(crate) async fn to_end(
     }
 }
 
-/// Runs a handler where it may block, and leaves it there when nobody waits any more.
-fn on_blocking_thread(running: Running) -> Running {
+/// Runs a handler where it may block. One that has begun stays there when nobody waits any more.
+fn on_blocking_thread(running: Running, held: impl Send + 'static) -> Running {
     let runtime = tokio::runtime::Handle::current();
+    let mut thread = AbortOnDrop(tokio::task::spawn_blocking(move || {
+        let _held = held;
+        runtime.block_on(running)
+    }));
     Box::pin(async move {
-        let ended = tokio::task::spawn_blocking(move || runtime.block_on(running)).await;
+        let ended = (&mut thread.0).await;
         ended.unwrap_or_else(|_| Err(panicked()))
     })
+}
+
+/// Keeps work that has not begun from beginning when nobody waits for it any more.
+struct AbortOnDrop(tokio::task::JoinHandle<Result<()>>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// A handler whose panic is its call's error.

@@ -1,6 +1,10 @@
 //! Streams of bytes: dialled, accepted, or made in memory. Nobody else knows what a socket is.
 
+use std::borrow::Cow;
+use std::ffi::OsString;
 use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -32,7 +36,10 @@ impl Stream {
                 };
                 Ok(Stream::tcp(TcpStream::connect(place).await?))
             }
-            Transport::Unix(path) => Ok(Stream::unix(UnixStream::connect(path).await?, path)),
+            Transport::Unix(path) => {
+                let socket = UnixStream::connect(socket_name(path)).await?;
+                Ok(Stream::unix(socket, path))
+            }
             Transport::Tls(_) => Err(io::Error::new(
                 io::ErrorKind::Unsupported,
                 "this version of farcall has no TLS",
@@ -83,7 +90,8 @@ impl Stream {
 /// A socket that accepts streams.
 pub(crate) enum Listener {
     Tcp(TcpListener),
-    Unix(UnixListener, SocketFile),
+    // The file goes before the socket: once it answers no more, the path may be another server's.
+    Unix(SocketFile, UnixListener),
 }
 
 /// A Unix socket's file, removed when its listener ends.
@@ -91,6 +99,9 @@ pub(crate) struct SocketFile(PathBuf);
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
+        if is_abstract(&self.0) {
+            return;
+        }
         if let Err(error) = std::fs::remove_file(&self.0) {
             tracing::debug!(path = %self.0.display(), %error, "the socket's file could not be removed");
         }
@@ -109,10 +120,8 @@ impl Listener {
             }
             Transport::Unix(path) => {
                 remove_dead_socket(path).await?;
-                Ok(Listener::Unix(
-                    UnixListener::bind(path)?,
-                    SocketFile(path.clone()),
-                ))
+                let listener = UnixListener::bind(socket_name(path))?;
+                Ok(Listener::Unix(SocketFile(path.clone()), listener))
             }
             Transport::Tls(_) => Err(io::Error::new(
                 io::ErrorKind::Unsupported,
@@ -125,7 +134,7 @@ impl Listener {
     pub(crate) fn address(&self) -> io::Result<Address> {
         match self {
             Listener::Tcp(listener) => Ok(Address::tcp(listener.local_addr()?)),
-            Listener::Unix(_, file) => Ok(Address {
+            Listener::Unix(file, _) => Ok(Address {
                 dialect: crate::Dialect::Farcall,
                 transport: Transport::Unix(file.0.clone()),
             }),
@@ -135,14 +144,31 @@ impl Listener {
     pub(crate) async fn accept(&self) -> io::Result<Stream> {
         match self {
             Listener::Tcp(listener) => Ok(Stream::tcp(listener.accept().await?.0)),
-            Listener::Unix(listener, file) => Ok(Stream::unix(listener.accept().await?.0, &file.0)),
+            Listener::Unix(file, listener) => Ok(Stream::unix(listener.accept().await?.0, &file.0)),
         }
+    }
+}
+
+/// As in Go, a name that begins with `@` is one in Linux's abstract namespace: no file stands for it.
+fn is_abstract(path: &Path) -> bool {
+    cfg!(target_os = "linux") && path.as_os_str().as_bytes().starts_with(b"@")
+}
+
+/// The name of a socket as the system wants it: abstract ones begin with a zero byte.
+fn socket_name(path: &Path) -> Cow<'_, Path> {
+    match path.as_os_str().as_bytes() {
+        [_, name @ ..] if is_abstract(path) => {
+            PathBuf::from(OsString::from_vec([b"\0", name].concat())).into()
+        }
+        _ => path.into(),
     }
 }
 
 /// Removes the file that a server which died left behind. One that still answers stays: binding then fails.
 async fn remove_dead_socket(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::FileTypeExt;
+    if is_abstract(path) {
+        return Ok(());
+    }
     let Ok(metadata) = std::fs::symlink_metadata(path) else {
         return Ok(());
     };

@@ -227,3 +227,86 @@ fn unknown_variants_are_refused_or_taken_as_other() {
         Level::Unknown
     );
 }
+
+#[derive(Gob, Debug, PartialEq)]
+struct Circle {
+    r: f64,
+}
+
+#[derive(Gob, Debug, PartialEq)]
+struct Scaled {
+    by: i64,
+    inner: Shape,
+}
+
+#[derive(Gob, Debug, PartialEq)]
+#[gob(as = "interface")]
+enum Shape {
+    Nil,
+    #[gob(rename = "main.Circle")]
+    Circle(Circle),
+    #[gob(rename = "main.Scaled")]
+    Scaled(Box<Scaled>),
+    #[gob(rename = "int")]
+    Number(i64),
+}
+
+#[derive(Gob, Debug, PartialEq)]
+#[gob(as = "interface")]
+enum Anything {
+    Nil,
+    #[gob(rename = "main.Circle")]
+    Circle(Circle),
+    #[gob(other)]
+    Other(farcall_gob::Value),
+}
+
+#[derive(Gob, Debug, PartialEq)]
+#[gob(as = "union")]
+enum Event {
+    None,
+    Started(Circle),
+    Progress(u8),
+    Done(String),
+}
+
+#[test]
+fn interfaces_are_enums() {
+    let scaled = |inner| Shape::Scaled(Box::new(Scaled { by: 2, inner }));
+    comes_back(Shape::Nil);
+    comes_back(Shape::Number(0));
+    comes_back(vec![
+        Shape::Nil,
+        scaled(scaled(Shape::Circle(Circle { r: 0.5 }))),
+        Shape::Circle(Circle { r: 0.0 }),
+    ]);
+    let shape = Scaled {
+        by: 1,
+        inner: scaled(Shape::Circle(Circle { r: 1.0 })),
+    };
+    let error = received::<Anything>(&sent(&shape.inner)).unwrap();
+    assert!(matches!(error, Anything::Other(_)), "{error:?}");
+    assert_eq!(received::<Shape>(&sent(&error)).unwrap(), shape.inner);
+    let unknown = received::<Shape>(&sent(&farcall_gob::Value::from("text"))).unwrap_err();
+    assert_eq!(unknown.kind(), ErrorKind::Unregistered);
+    assert_eq!(
+        unknown.to_string(),
+        "gob: the interface holds a \"string\", which is not known here (at byte 12)"
+    );
+    comes_back(shape);
+}
+
+#[test]
+fn unions_are_structs_of_pointers() {
+    let schema = farcall_gob::Schema::of::<Event>();
+    assert_eq!(
+        schema.to_string(),
+        "Event{Started Circle; Progress uint; Done string}"
+    );
+    comes_back(vec![
+        Event::None,
+        Event::Started(Circle { r: 1.5 }),
+        Event::Progress(0),
+        Event::Done(String::new()),
+    ]);
+}

@@ -3,5 +3,6 @@
 mod derived;
 mod gotype;
 mod judge;
+mod messages;
 mod streams;
 mod vectors;

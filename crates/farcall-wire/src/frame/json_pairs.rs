@@ -58,7 +58,6 @@ impl Reader {
             let rest = input.get(done..).unwrap_or_default();
             let Some(place) = next_value(&mut self.scan, rest, &self.limits)? else {
                 return Ok(Step::More {
-                    // The newline behind a value is not the beginning of another.
                     consumed: done + self.scan.take_blank(),
                     at_least: 1,
                 });
@@ -85,7 +84,11 @@ pub(super) fn next_value(
     limits: &Limits,
 ) -> Result<Option<Range<usize>>, Violation> {
     let found = scan.scan(rest)?;
-    let len = found.as_ref().map_or(rest.len(), |place| place.end);
+    let len = match &found {
+        Some(place) => place.len(),
+        // White space before a value belongs to none, wherever the bytes were split.
+        None => rest.len() - scan.blank(),
+    };
     if len > limits.message_len_max {
         let max = limits.message_len_max;
         return Err(Violation::new(format!(

@@ -4,7 +4,7 @@ use std::future::{Future, IntoFuture};
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use farcall_wire::{Body, Code, Message};
@@ -110,13 +110,18 @@ impl<R: Message> Future for CallFuture<'_, R> {
                         options,
                         ..
                     } = call;
-                    self.0 = match via.begin_now(method, body, &options) {
-                        Some(Ok(in_flight)) => Stage::Sent(in_flight),
+                    match via.begin_now(method, body, &options, Some(context.waker())) {
+                        // The reply wakes this task: there is no need to look for it now.
+                        Some(Ok(in_flight)) => {
+                            self.0 = Stage::Sent(in_flight);
+                            return Poll::Pending;
+                        }
                         Some(Err(error)) => return Poll::Ready(Err(error)),
-                        None => Stage::Slow(Box::pin(async move {
-                            via.invoke(method, body, &options).await
-                        })),
-                    };
+                        None => {
+                            let invoking = async move { via.invoke(method, body, &options).await };
+                            self.0 = Stage::Slow(Box::pin(invoking));
+                        }
+                    }
                     continue;
                 }
                 Stage::Sent(in_flight) => ready!(Pin::new(in_flight).poll(context)),
@@ -194,8 +199,9 @@ impl InFlight {
         body: Body<'_>,
         options: &CallOptions,
         deadline: Option<Instant>,
+        waker: Option<&Waker>,
     ) -> Result<InFlight, NotBegun> {
-        let seq = connection.begin(method, body, options, deadline)?;
+        let seq = connection.begin(method, body, options, deadline, waker)?;
         Ok(InFlight {
             connection: Some(connection),
             seq,

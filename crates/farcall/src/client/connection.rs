@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use super::{CallOptions, Config};
 use crate::inbox::{Inbox, Kept};
-use crate::link::{Link, Sending, wake_all};
+use crate::link::{Link, Sending, now, wake_all};
 use crate::transport::{ReadHalf, Stream};
 use crate::{Address, Dialect, Error, Reached, Result, Transport};
 
@@ -107,9 +107,9 @@ impl Connection {
             earlier: Notify::new(),
         });
         let Stream { reader, writer, .. } = stream;
-        let reading = Arc::clone(&connection);
+        let reading = LoseOnDrop(Arc::clone(&connection));
         let mut reading =
-            tokio::spawn(async move { reading.read_loop(frames, reader, inbox).await });
+            tokio::spawn(async move { reading.0.read_loop(frames, reader, inbox).await });
         let writing = Arc::clone(&connection);
         tokio::spawn(async move {
             if let Err(error) = writing.link.write_loop(writer).await {
@@ -124,13 +124,14 @@ impl Connection {
         Ok(connection)
     }
 
-    /// Sends a request. Its reply is to be polled for under the Seq returned.
+    /// Sends a request. Its reply is to be polled for under the Seq returned, once now or when the waker was woken.
     pub(crate) fn begin(
         self: &Arc<Connection>,
         method: &str,
         body: Body<'_>,
         options: &CallOptions,
         deadline: Option<Instant>,
+        waker: Option<&Waker>,
     ) -> Result<u64, NotBegun> {
         let mut sending = self.link.lock();
         match sending.side.state {
@@ -141,15 +142,13 @@ impl Connection {
             return Err(NotBegun::Full);
         }
         let known = sending.side.calls.next_deadline();
-        let seq = sending.side.calls.start(deadline);
+        let seq = sending.side.calls.start(deadline, waker.cloned());
         let features = self.features;
         let sent = sending.send(body, |header| {
             header.service_method.push_str(method);
             header.seq = seq;
             if let (true, Some(deadline)) = (features.deadline, deadline) {
-                let left = deadline
-                    .saturating_duration_since(Instant::now())
-                    .as_nanos();
+                let left = deadline.saturating_duration_since(now()).as_nanos();
                 header.timeout_ns = u64::try_from(left).unwrap_or(u64::MAX).max(1);
             }
             if features.metadata {
@@ -292,6 +291,15 @@ impl Connection {
     }
 }
 
+/// Ends the connection with the task that reads it, also when that ends with its runtime: nobody would ever answer.
+struct LoseOnDrop(Arc<Connection>);
+
+impl Drop for LoseOnDrop {
+    fn drop(&mut self) {
+        self.0.lose("its reading task ended");
+    }
+}
+
 impl Waiting {
     fn receive(&mut self, frames: &mut FrameReader, body: Kept, wake: &mut Vec<Waker>) {
         let header = frames.header();
@@ -356,7 +364,7 @@ async fn time_loop(connection: Weak<Connection>) {
             let cancel = connection.features.cancel;
             let mut expired = Vec::new();
             sending.side.calls.finish_expired(
-                Instant::now(),
+                now(),
                 |seq| {
                     expired.push(seq);
                     let error = Error::new(

@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use farcall_wire::{
     Body, BodyRef, Code, Codec, Features, FrameReader, FrameWriter, Framing, GO_RPC_CONNECTED,
@@ -19,8 +19,8 @@ use tokio::time::timeout;
 use super::Shared;
 use crate::context::Peer;
 use crate::inbox::{Inbox, discard};
-use crate::link::{Link, Sending, wake_all};
-use crate::router::{Method, Missing, Replier, ReplyTo, Request, Running};
+use crate::link::{Link, Sending, now, wake_all};
+use crate::router::{Method, Missing, Replier, ReplyTo, Request, RunOn, Running};
 use crate::run;
 use crate::slab::Slab;
 use crate::transport::{ReadHalf, Stream};
@@ -261,12 +261,34 @@ struct Serving {
     reader: Option<Waker>,
 }
 
-/// A handler at work on a task.
+/// A handler at work on a task, which holds a [`Place`].
 struct Task {
-    seq: u64,
+    request: Request,
     method: Arc<Method>,
     /// None until it was spawned.
     handle: Option<AbortHandle>,
+    failed: bool,
+}
+
+/// A handler's place among those at work. It is free when the handler has stopped, not when its caller has gone: a peer
+/// that calls and cancels in turn must not have more handlers at work than one that waits.
+struct Place {
+    connection: Arc<Connection>,
+    id: u64,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut sending = self.connection.link.lock();
+        let Some(task) = sending.side.running.remove(self.id) else {
+            return;
+        };
+        task.method.ended(task.failed);
+        let reader = sending.side.reader.take();
+        let idle = sending.side_changed();
+        drop(sending);
+        wake_all(reader.into_iter().chain(idle));
+    }
 }
 
 impl Connection {
@@ -299,7 +321,7 @@ impl Connection {
         let read = tokio::select! {
             read = connection.read_and_drain(&mut reader, inbox) => read,
             // The peer takes no more replies.
-            written = &mut writing.0 => return Ok(written.unwrap_or_else(|_| Ok(()))?),
+            written = &mut writing.0 => return Ok(written.unwrap_or(Ok(()))?),
         };
         if let Err(Trouble::Io(error)) = read {
             return Err(error.into());
@@ -366,13 +388,13 @@ impl Connection {
                         let (header, body) = frames.message(body);
                         let is_full = self.receive(header, body);
                         inbox.consume(consumed);
-                        if is_full {
-                            self.fewer_running().await;
+                        // One read may hold thousands of requests, and each may have a large reply.
+                        if is_full || self.link.is_full() {
+                            self.room().await;
                         }
                     }
                 }
             };
-            self.link.room().await;
             if inbox.fill(reader, at_least).await? == 0 {
                 return match inbox.bytes() {
                     [] => Ok(()),
@@ -382,8 +404,8 @@ impl Connection {
         }
     }
 
-    /// Pressure flows backward: a peer with too many handlers at work is not read from.
-    async fn fewer_running(&self) {
+    /// Pressure flows backward: a peer with too many handlers at work, or too many replies to take, is not read from.
+    async fn room(&self) {
         poll_fn(|context| {
             let side = &mut self.link.lock().side;
             if side.running.len() < self.shared.config.in_flight_max {
@@ -393,6 +415,7 @@ impl Connection {
             Poll::Pending
         })
         .await;
+        self.link.room().await;
     }
 
     /// Does what a message asks. True when no more handlers can be at work.
@@ -409,25 +432,23 @@ impl Connection {
     }
 
     fn cancel(&self, seq: u64) {
-        let task = {
-            let mut sending = self.link.lock();
-            let running = &mut sending.side.running;
-            let found = running.iter().find(|(_, task)| task.seq == seq);
-            let id = found.map(|(id, _)| id);
-            id.and_then(|id| running.remove(id))
+        let handle = {
+            let sending = self.link.lock();
+            let mut tasks = sending.side.running.iter().map(|(_, task)| task);
+            // A handler that is not filed has ended: there is nothing to stop.
+            let cancelled = tasks.find(|task| task.request.seq == seq);
+            cancelled.and_then(Task::give_up)
         };
-        // A handler that is not filed has ended, or will within this task's own poll: there is nothing to stop.
-        if let Some(task) = task {
-            task.stop();
-            self.one_less_running();
+        if let Some(handle) = handle {
+            handle.abort();
         }
     }
 
     fn call(self: &Arc<Self>, header: &mut Header, body: BodyRef<'_>) -> bool {
         let mut request = Request {
             seq: header.seq,
-            echo: None,
             json: header.json.take(),
+            ..Request::default()
         };
         let (method, name) = match self.shared.router.find(&header.service_method) {
             Ok(found) => found,
@@ -446,9 +467,12 @@ impl Connection {
         let metadata = std::mem::take(&mut header.metadata);
         let context = Context {
             peer: Arc::clone(&self.peer),
-            deadline: limit.and_then(|limit| Instant::now().checked_add(limit)),
+            deadline: limit.and_then(|limit| now().checked_add(limit)),
             metadata: (!metadata.is_empty()).then(|| metadata.into()),
         };
+        if method.run_on() == RunOn::BlockingThread {
+            request.is_over = Some(Arc::default());
+        }
         let replier = Replier {
             to: Arc::clone(self) as Arc<dyn ReplyTo>,
             request: request.clone(),
@@ -476,48 +500,45 @@ impl Connection {
         method: Arc<Method>,
         limit: Option<Duration>,
     ) -> bool {
-        let (id, count) = {
-            let running = &mut self.link.lock().side.running;
-            let id = running.insert(Task {
-                seq: request.seq,
-                method: Arc::clone(&method),
-                handle: None,
-            });
-            (id, running.len())
+        let mut sending = self.link.lock();
+        let id = sending.side.running.insert(Task {
+            request: request.clone(),
+            method: Arc::clone(&method),
+            handle: None,
+            failed: true,
+        });
+        let is_full = sending.side.running.len() >= self.shared.config.in_flight_max;
+        drop(sending);
+        let place = Place {
+            connection: Arc::clone(self),
+            id,
         };
         let connection = Arc::clone(self);
         let task = tokio::spawn(async move {
-            let ended = run::to_end(running, &method, limit).await;
-            let failed = ended.is_err();
-            if let Err(error) = ended {
-                connection.fail(&request, error);
-            }
-            // It is done with only now: a drained connection closes when nothing is at work, and all is written.
-            let filed = connection.link.lock().side.running.remove(id);
-            if filed.is_some() {
-                method.ended(failed);
-                connection.one_less_running();
+            let place = Arc::new(place);
+            match run::to_end(running, &method, limit, Arc::clone(&place)).await {
+                Ok(()) => connection.succeeded(id),
+                Err(error) => connection.fail(&request, error),
             }
         });
-        let mut sending = self.link.lock();
         // It may have ended already.
-        if let Some(filed) = sending.side.running.get_mut(id) {
+        if let Some(filed) = self.link.lock().side.running.get_mut(id) {
             filed.handle = Some(task.abort_handle());
         }
-        count >= self.shared.config.in_flight_max
+        is_full
     }
 
-    /// Wakes those who wait for handlers to end.
-    fn one_less_running(&self) {
-        let (reader, idle) = {
-            let mut sending = self.link.lock();
-            (sending.side.reader.take(), sending.side_changed())
-        };
-        wake_all(reader.into_iter().chain(idle));
+    fn succeeded(&self, id: u64) {
+        if let Some(task) = self.link.lock().side.running.get_mut(id) {
+            task.failed = false;
+        }
     }
 
     /// Sends an error as the reply. The connection stays in step: an error has a body too.
     fn fail(&self, request: &Request, error: Error) {
+        if !request.end() {
+            return;
+        }
         let mut sending = self.link.lock();
         let load = self.load(&sending);
         let sent = sending.send(Body::from(&()), |header| {
@@ -562,24 +583,31 @@ impl Connection {
 
     /// Stops handlers whose caller has gone.
     fn stop_running(&self) {
-        let running = std::mem::take(&mut self.link.lock().side.running);
-        for (_, task) in running.iter() {
-            task.stop();
+        let handles: Vec<_> = {
+            let sending = self.link.lock();
+            let tasks = sending.side.running.iter().map(|(_, task)| task);
+            tasks.filter_map(Task::give_up).collect()
+        };
+        for handle in handles {
+            handle.abort();
         }
     }
 }
 
 impl Task {
-    fn stop(&self) {
-        if let Some(handle) = &self.handle {
-            handle.abort();
-        }
-        self.method.ended(true);
+    /// Drops the reply, and gives what stops the handler.
+    fn give_up(&self) -> Option<AbortHandle> {
+        self.request.end();
+        self.handle.clone()
     }
 }
 
 impl ReplyTo for Connection {
     fn reply(&self, request: &Request, body: Body<'_>) -> Result<()> {
+        if !request.end() {
+            // It timed out or was cancelled, and its handler could not be stopped: the late reply is dropped.
+            return Ok(());
+        }
         let mut sending = self.link.lock();
         let load = self.load(&sending);
         let sent = sending.send(body, |header| {
@@ -593,6 +621,8 @@ impl ReplyTo for Connection {
                 Ok(())
             }
             Err(error) => {
+                // The error is the reply then.
+                request.resume();
                 let text = format!("the reply cannot be encoded: {error}");
                 Err(Error::new(Code::Internal, text))
             }

@@ -132,7 +132,7 @@ async fn call(shared: &Shared, request: &Request) -> Result<Vec<u8>> {
         failed: true,
     };
     let running = run::start(&method, context, body, replier)?;
-    run::to_end(running, &method, limit).await?;
+    run::to_end(running, &method, limit, ()).await?;
     counted.failed = false;
     Ok(std::mem::take(
         &mut *kept.0.lock().unwrap_or_else(PoisonError::into_inner),

@@ -539,3 +539,28 @@ async fn a_target_that_names_no_cluster_is_refused_in_words() {
         assert_eq!(who(&cluster).await.unwrap(), "a");
     }
 }
+
+/// Publishes its one server from another thread, at any moment from the very beginning on.
+struct Sudden;
+
+impl Discover for Sudden {
+    fn watch(&self) -> watch::Receiver<Arc<Snapshot>> {
+        let (mut publisher, snapshots) = Publisher::new("sudden");
+        std::thread::spawn(move || publisher.update([Endpoint::new(Address::tcp("127.0.0.1:1"))]));
+        snapshots
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_list_that_comes_while_the_cluster_is_built_is_not_lost() {
+    for round in 0..2000 {
+        let cluster = Cluster::builder(Sudden).build();
+        let known = async {
+            while !cluster.snapshot().known {
+                tokio::task::yield_now().await;
+            }
+        };
+        let known = timeout(PATIENCE, known).await;
+        known.unwrap_or_else(|_| panic!("round {round}: the list was lost"));
+    }
+}

@@ -1,16 +1,21 @@
 //! What the tests of calls share: peers made of raw bytes, a log that can be read, patience. No claim is proved here.
 
+use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::future::Future;
+use std::io;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::Duration;
 
 use farcall::{Address, Codec, Message, Server, Transport};
 use farcall_wire::{
     Body, Features, FrameReader, FrameWriter, Framing, Header, Hello, Limits, Side, Step,
 };
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 use tracing::field::{Field, Visit};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
@@ -87,17 +92,7 @@ impl Raw {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
-    /// A client on a stream, whose handshake is done.
-    pub(crate) async fn open(mut stream: S, codec: Codec, features: Features) -> Raw<S> {
-        let hello = hello(codec, features);
-        stream.write_all(&hello).await.unwrap();
-        let mut ack = vec![0; hello.len()];
-        soon(stream.read_exact(&mut ack)).await.unwrap();
-        assert_eq!(ack, hello, "the server has every feature");
-        Raw::opened(stream, Framing::Farcall(codec), Side::Client)
-    }
-
+impl<S> Raw<S> {
     /// One end of a stream on which messages come next.
     pub(crate) fn opened(stream: S, framing: Framing, side: Side) -> Raw<S> {
         Raw {
@@ -126,6 +121,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
             header.seq = seq;
             header.service_method = method.to_owned();
         })
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
+    /// A client on a stream, whose handshake is done.
+    pub(crate) async fn open(mut stream: S, codec: Codec, features: Features) -> Raw<S> {
+        let hello = hello(codec, features);
+        stream.write_all(&hello).await.unwrap();
+        let mut ack = vec![0; hello.len()];
+        soon(stream.read_exact(&mut ack)).await.unwrap();
+        assert_eq!(ack, hello, "the server has every feature");
+        Raw::opened(stream, Framing::Farcall(codec), Side::Client)
     }
 
     /// Sends a request.
@@ -230,5 +237,128 @@ impl Visit for Line {
             name => write!(self.0, " {name}={value:?}"),
         };
         written.unwrap();
+    }
+}
+
+/// What a [`Scripted`] stream gives its reader next.
+#[derive(Clone)]
+pub(crate) enum Give {
+    Bytes(Vec<u8>),
+    /// Nothing, until this many bytes were written in all.
+    AfterWritten(usize),
+    /// Nothing any more, without an end.
+    Silence,
+}
+
+/// A stream in memory whose reader gets exactly these pieces, one at a read, and then the end.
+pub(crate) struct Scripted {
+    gives: VecDeque<Give>,
+    /// The reader was told to wait before the next piece, as if it had not arrived yet.
+    paused: bool,
+    written: Arc<Mutex<Vec<u8>>>,
+    reader: Option<Waker>,
+    dropped: Option<oneshot::Sender<()>>,
+}
+
+/// What was written to a [`Scripted`] stream, once its user has dropped it.
+pub(crate) struct Written {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    dropped: oneshot::Receiver<()>,
+}
+
+impl Scripted {
+    pub(crate) fn new(gives: impl IntoIterator<Item = Give>) -> (Scripted, Written) {
+        let (drops, dropped) = oneshot::channel();
+        let written = Arc::default();
+        let bytes = Arc::clone(&written);
+        let scripted = Scripted {
+            gives: gives.into_iter().collect(),
+            paused: false,
+            written,
+            reader: None,
+            dropped: Some(drops),
+        };
+        (scripted, Written { bytes, dropped })
+    }
+
+    /// These bytes in these pieces.
+    pub(crate) fn pieces<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Scripted, Written) {
+        let gives = pieces.into_iter().filter(|piece| !piece.is_empty());
+        Scripted::new(gives.map(|piece| Give::Bytes(piece.to_vec())))
+    }
+}
+
+impl Written {
+    pub(crate) async fn all(self) -> Vec<u8> {
+        // An error says that the other half was dropped as well.
+        let _ = soon(self.dropped).await;
+        std::mem::take(&mut *self.bytes.lock().unwrap())
+    }
+}
+
+impl Drop for Scripted {
+    fn drop(&mut self) {
+        if let Some(dropped) = self.dropped.take() {
+            let _ = dropped.send(());
+        }
+    }
+}
+
+impl AsyncRead for Scripted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut TaskContext<'_>,
+        room: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if !std::mem::replace(&mut self.paused, true) {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let written = self.written.lock().unwrap().len();
+        while let Some(Give::AfterWritten(goal)) = self.gives.front() {
+            if written < *goal {
+                self.reader = Some(context.waker().clone());
+                return Poll::Pending;
+            }
+            self.gives.pop_front();
+        }
+        match self.gives.pop_front() {
+            Some(Give::Bytes(mut piece)) => {
+                let rest = piece.split_off(piece.len().min(room.remaining()));
+                room.put_slice(&piece);
+                if !rest.is_empty() {
+                    self.gives.push_front(Give::Bytes(rest));
+                }
+                self.paused = false;
+                Poll::Ready(Ok(()))
+            }
+            Some(silence) => {
+                self.gives.push_front(silence);
+                Poll::Pending
+            }
+            None => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+impl AsyncWrite for Scripted {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _: &mut TaskContext<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.written.lock().unwrap().extend_from_slice(bytes);
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 }

@@ -1,0 +1,190 @@
+//! Messages of every kind, and a reader that is fed in pieces. No claim is proved here.
+
+use std::collections::BTreeMap;
+
+use farcall_wire::{
+    Body, BodyRef, Codec, DecodeError, FrameReader, FrameWriter, Framing, Header, Kind, Limits,
+    Load, Side, Step, Violation,
+};
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+/// A body of one of several types.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Sent {
+    Int(i64),
+    Text(String),
+    Bytes(Vec<u8>),
+    Map(BTreeMap<String, i64>),
+    Lists(Vec<Vec<String>>),
+    Nothing,
+}
+
+impl Sent {
+    pub(crate) fn body(&self) -> Body<'_> {
+        match self {
+            Sent::Int(value) => Body::from(value),
+            Sent::Text(value) => Body::from(value),
+            Sent::Bytes(value) => Body::from(value),
+            Sent::Map(value) => Body::from(value),
+            Sent::Lists(value) => Body::from(value),
+            Sent::Nothing => Body::from(&()),
+        }
+    }
+
+    /// Reads a body as the type that this one has.
+    pub(crate) fn like(&self, body: BodyRef<'_>) -> Result<Sent, DecodeError> {
+        Ok(match self {
+            Sent::Int(_) => Sent::Int(body.decode()?),
+            Sent::Text(_) => Sent::Text(body.decode()?),
+            Sent::Bytes(_) => Sent::Bytes(body.decode()?),
+            Sent::Map(_) => Sent::Map(body.decode()?),
+            Sent::Lists(_) => Sent::Lists(body.decode()?),
+            Sent::Nothing => {
+                let () = body.decode()?;
+                Sent::Nothing
+            }
+        })
+    }
+}
+
+pub(crate) fn bodies() -> impl Strategy<Value = Sent> {
+    let text = || ".{0,20}";
+    prop_oneof![
+        any::<i64>().prop_map(Sent::Int),
+        text().prop_map(Sent::Text),
+        prop::collection::vec(any::<u8>(), 0..300).prop_map(Sent::Bytes),
+        prop::collection::btree_map(text(), any::<i64>(), 0..5).prop_map(Sent::Map),
+        prop::collection::vec(prop::collection::vec(text(), 0..4), 0..4).prop_map(Sent::Lists),
+        Just(Sent::Nothing),
+    ]
+}
+
+pub(crate) const FRAMINGS: [(Framing, Side); 5] = [
+    (Framing::Farcall(Codec::Gob), Side::Client),
+    (Framing::Farcall(Codec::Json), Side::Client),
+    (Framing::Farcall(Codec::Json), Side::Server),
+    (Framing::NetRpc, Side::Client),
+    (Framing::NetRpc, Side::Server),
+];
+
+pub(crate) fn framings() -> impl Strategy<Value = (Framing, Side)> {
+    prop::sample::select(FRAMINGS.as_slice())
+}
+
+/// Headers with every member set that this side of this framing sends.
+pub(crate) fn headers(framing: Framing, side: Side) -> impl Strategy<Value = Header> {
+    let kinds = prop::sample::select(&[Kind::Call, Kind::Cancel, Kind::GoAway][..]);
+    let loads = (any::<u16>(), any::<u8>());
+    let metadata = prop::collection::vec((".{0,8}", ".{0,8}"), 0..4);
+    (
+        (".{0,30}", any::<u64>(), ".{0,30}"),
+        (kinds, any::<u64>(), any::<u8>(), loads, metadata),
+    )
+        .prop_map(
+            move |((service_method, seq, error), (kind, timeout_ns, code, load, metadata))| {
+                let plain = Header {
+                    service_method,
+                    seq,
+                    ..Header::default()
+                };
+                match (framing, side) {
+                    (Framing::NetRpc, Side::Client) => plain,
+                    (Framing::NetRpc, Side::Server) => Header { error, ..plain },
+                    (Framing::Farcall(codec), _) => Header {
+                        error,
+                        kind,
+                        timeout_ns,
+                        code,
+                        load: Load {
+                            in_flight: load.0,
+                            utilisation: load.1,
+                        },
+                        metadata: match codec {
+                            // An object: each name once, in whatever order.
+                            Codec::Json => Vec::from_iter(BTreeMap::from_iter(metadata)),
+                            _ => metadata,
+                        },
+                        ..plain
+                    },
+                }
+            },
+        )
+}
+
+/// A framing and a conversation in it.
+pub(crate) fn conversations() -> impl Strategy<Value = ((Framing, Side), Vec<(Header, Sent)>)> {
+    framings().prop_flat_map(|(framing, side)| {
+        let message = (headers(framing, side), bodies());
+        (Just((framing, side)), prop::collection::vec(message, 1..6))
+    })
+}
+
+pub(crate) fn write((framing, side): (Framing, Side), messages: &[(Header, Sent)]) -> Vec<u8> {
+    let mut writer = FrameWriter::new(framing, side);
+    let mut bytes = Vec::new();
+    for (header, body) in messages {
+        *writer.header() = header.clone();
+        writer.write(body.body(), &mut bytes).unwrap();
+    }
+    bytes
+}
+
+/// What a reader makes of bytes that come in pieces: its messages, and whether it refused what follows them.
+pub(crate) struct Read<T> {
+    pub(crate) messages: Vec<(Header, T)>,
+    pub(crate) refused: Option<Violation>,
+}
+
+/// Feeds a reader as a connection does. `take` reads each body, told its number.
+pub(crate) fn read<T>(
+    framing: Framing,
+    limits: &Limits,
+    pieces: impl IntoIterator<Item = Vec<u8>>,
+    mut take: impl FnMut(usize, BodyRef<'_>) -> T,
+) -> Read<T> {
+    let mut reader = FrameReader::new(framing, limits);
+    let mut inbox = Vec::new();
+    let mut messages = Vec::new();
+    let mut missing = 1;
+    for piece in pieces {
+        let enough = piece.len() >= missing;
+        inbox.extend(piece);
+        loop {
+            match reader.next(&inbox) {
+                Err(refused) => {
+                    let refused = Some(refused);
+                    return Read { messages, refused };
+                }
+                Ok(Step::More { consumed, at_least }) => {
+                    assert!(consumed <= inbox.len() && at_least > 0);
+                    inbox.drain(..consumed);
+                    missing = at_least;
+                    break;
+                }
+                Ok(Step::Message { consumed, body }) => {
+                    assert!(enough, "more bytes were said to be missing");
+                    let body = body.to_vec();
+                    let header = std::mem::take(reader.header());
+                    let taken = take(messages.len(), reader.body(&body));
+                    messages.push((header, taken));
+                    assert!(0 < consumed && consumed <= inbox.len());
+                    inbox.drain(..consumed);
+                }
+            }
+        }
+    }
+    Read {
+        messages,
+        refused: None,
+    }
+}
+
+/// Bytes cut at these places.
+pub(crate) fn cut(bytes: &[u8], at: &[Index]) -> Vec<Vec<u8>> {
+    let mut places: Vec<usize> = at.iter().map(|at| at.index(bytes.len() + 1)).collect();
+    places.extend([0, bytes.len()]);
+    places.sort_unstable();
+    let pairs = places.windows(2);
+    pairs.map(|pair| bytes[pair[0]..pair[1]].to_vec()).collect()
+}
