@@ -26,6 +26,7 @@ use crate::discover::record::{Record, check_zone, read_address};
 use crate::discover::{Endpoint, State};
 use crate::http::{self, Reply, Request, Surface};
 
+mod adverts;
 mod etcd;
 mod listen;
 mod open;
@@ -33,9 +34,10 @@ mod registrar;
 mod remote;
 mod table;
 
+pub(crate) use adverts::{Advertised, Adverts};
 pub use etcd::Etcd;
 pub use listen::RegistryServer;
-pub use open::open;
+pub use open::{open, open_to_enter};
 pub use registrar::{Advertise, Beat, Registrar, Registration};
 pub use remote::{Entry, HttpRegistry};
 use table::Table;

@@ -2,13 +2,12 @@
 //! to it. `FARCALL_ETCD_ROUNDS` says how often each disaster is repeated; once unless set.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use farcall::discover::{Discover, Endpoint, Snapshot, State};
 use farcall::registry::{Advertise, Etcd, Registrar, Registration};
-use farcall::{Cluster, Server};
+use farcall::{Cluster, Server, ServerBuilder};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -237,10 +236,7 @@ struct Scene {
     etcd: Etcd,
     servers: Vec<(Server, Registrar)>,
     cluster: Cluster,
-    failures: Arc<Mutex<Vec<String>>>,
-    calls: Arc<AtomicU64>,
-    stop: Arc<AtomicBool>,
-    calling: JoinHandle<()>,
+    calls: Calls,
     name: &'static str,
     slowest: Duration,
 }
@@ -256,12 +252,7 @@ impl Scene {
     async fn start(name: &'static str, etcd: Etcd) -> Scene {
         let mut servers = Vec::new();
         for _ in 0..3 {
-            let server = Server::builder()
-                .method("Echo.Say", |text: String| async move { Ok(text) })
-                .bind("tcp@127.0.0.1:0")
-                .start()
-                .await
-                .unwrap();
+            let server = echo().start().await.unwrap();
             let registrar = etcd
                 .advertise(Endpoint::new(server.address().clone()))
                 .unwrap();
@@ -269,22 +260,11 @@ impl Scene {
             servers.push((server, registrar));
         }
         let cluster = Cluster::builder(etcd.clone()).build();
-        let (failures, calls, stop): (Arc<Mutex<Vec<String>>>, Arc<AtomicU64>, Arc<AtomicBool>) =
-            Default::default();
-        let calling = tokio::spawn(call(
-            cluster.clone(),
-            Arc::clone(&failures),
-            Arc::clone(&calls),
-            Arc::clone(&stop),
-        ));
         Scene {
             etcd,
             servers,
+            calls: Calls::start(cluster.clone()),
             cluster,
-            failures,
-            calls,
-            stop,
-            calling,
             name,
             slowest: Duration::ZERO,
         }
@@ -346,56 +326,79 @@ impl Scene {
     }
 
     async fn end_within(self, limit: Duration) {
-        self.stop.store(true, Ordering::Relaxed);
-        timeout(PATIENCE, self.calling)
-            .await
-            .expect("calls end")
-            .unwrap();
-        let failures = self.failures.lock().unwrap();
-        let calls = self.calls.load(Ordering::Relaxed);
+        let calls = self.calls.none_failed().await;
         println!(
-            "{}: {} rounds, {calls} calls, {} failed, at most {:?} to the right list",
+            "{}: {} rounds, {calls} calls, 0 failed, at most {:?} to the right list",
             self.name,
             rounds(),
-            failures.len(),
             self.slowest
-        );
-        assert!(calls > 50, "{calls}");
-        assert!(
-            failures.is_empty(),
-            "{} of {calls}: {:?}",
-            failures.len(),
-            failures.first()
         );
         assert!(self.slowest < limit, "{:?}", self.slowest);
     }
 }
 
-async fn call(
-    cluster: Cluster,
-    failures: Arc<Mutex<Vec<String>>>,
-    calls: Arc<AtomicU64>,
-    stop: Arc<AtomicBool>,
-) {
-    let mut ticks = tokio::time::interval(Duration::from_millis(2));
-    let mut running = JoinSet::new();
-    while !stop.load(Ordering::Relaxed) {
-        ticks.tick().await;
-        while running.try_join_next().is_some() {}
-        let (cluster, failures, calls) =
-            (cluster.clone(), Arc::clone(&failures), Arc::clone(&calls));
-        running.spawn(async move {
-            let text = "hello".to_owned();
-            let call = cluster
-                .call::<String>("Echo.Say", &text)
-                .timeout(Duration::from_secs(10));
-            if let Err(error) = call.await {
-                failures.lock().unwrap().push(error.to_string());
+/// Five hundred calls a second, until it is asked how they went.
+struct Calls {
+    outcomes: Arc<Mutex<(u64, Vec<String>)>>,
+    stop: watch::Sender<bool>,
+    calling: JoinHandle<()>,
+}
+
+impl Calls {
+    fn start(cluster: Cluster) -> Calls {
+        let outcomes: Arc<Mutex<(u64, Vec<String>)>> = Arc::default();
+        let (stop, stopped) = watch::channel(false);
+        let noted = Arc::clone(&outcomes);
+        let calling = tokio::spawn(async move {
+            let mut ticks = tokio::time::interval(Duration::from_millis(2));
+            let mut running = JoinSet::new();
+            while !*stopped.borrow() {
+                ticks.tick().await;
+                while running.try_join_next().is_some() {}
+                let (cluster, noted) = (cluster.clone(), Arc::clone(&noted));
+                running.spawn(async move {
+                    let text = "hello".to_owned();
+                    let call = cluster.call::<String>("Echo.Say", &text);
+                    let outcome = call.timeout(Duration::from_secs(10)).await;
+                    let mut noted = noted.lock().unwrap();
+                    noted.0 += 1;
+                    noted.1.extend(outcome.err().map(|error| error.to_string()));
+                });
             }
-            calls.fetch_add(1, Ordering::Relaxed);
+            while running.join_next().await.is_some() {}
         });
+        Calls {
+            outcomes,
+            stop,
+            calling,
+        }
     }
-    while running.join_next().await.is_some() {}
+
+    /// How many calls there were, none of which failed.
+    async fn none_failed(self) -> u64 {
+        self.stop.send_replace(true);
+        timeout(PATIENCE, self.calling)
+            .await
+            .expect("calls end")
+            .unwrap();
+        let outcomes = self.outcomes.lock().unwrap();
+        let (calls, failures) = (outcomes.0, &outcomes.1);
+        assert!(
+            failures.is_empty(),
+            "{} of {calls} failed: {:?}",
+            failures.len(),
+            failures.first()
+        );
+        assert!(calls > 50, "{calls}");
+        calls
+    }
+}
+
+/// A server for those calls.
+fn echo() -> ServerBuilder {
+    Server::builder()
+        .method("Echo.Say", |text: String| async move { Ok(text) })
+        .bind("tcp@127.0.0.1:0")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -533,4 +536,66 @@ async fn a_server_frozen_for_longer_than_its_lease_is_back_by_itself() {
     }
     scene.end().await;
     runtime.shutdown_background();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn servers_replaced_one_by_one_cost_no_call_and_the_last_leaves_an_empty_list() {
+    let process = Process::start().await;
+    let etcd = eager(&process.url());
+    let start = || async { echo().advertise(etcd.clone()).start().await.unwrap() };
+    let mut server = start().await;
+    let cluster = Cluster::builder(etcd.clone()).build();
+    let mut snapshots = etcd.watch();
+    let is_listed = |snapshot: &Snapshot, server: &Server, state| {
+        let mut found = snapshot.endpoints.iter();
+        found.any(|e| e.address == *server.address() && e.state == state && e.services == ["Echo"])
+    };
+    wait_for(&mut snapshots, |s| is_listed(s, &server, State::Up)).await;
+    let calls = Calls::start(cluster.clone());
+    for _ in 0..3 {
+        let next = start().await;
+        wait_for(&mut snapshots, |s| is_listed(s, &next, State::Up)).await;
+        let last = std::mem::replace(&mut server, next);
+        let address = last.address().clone();
+        let mut states = etcd.watch();
+        let seen = tokio::spawn(async move {
+            let mut seen = Vec::new();
+            loop {
+                let snapshot = Arc::clone(&states.borrow_and_update());
+                let found = snapshot.endpoints.iter().find(|e| e.address == address);
+                let state = found.map(|endpoint| endpoint.state);
+                if snapshot.known && seen.last() != Some(&state) {
+                    seen.push(state);
+                }
+                if seen.last() == Some(&None) {
+                    return seen;
+                }
+                states.changed().await.unwrap();
+            }
+        });
+        assert!(last.shutdown(PATIENCE).await);
+        let seen = timeout(PATIENCE, seen).await.expect("it leaves").unwrap();
+        assert_eq!(seen, [Some(State::Up), Some(State::Draining), None]);
+    }
+    println!(
+        "replace servers: {} calls, 0 failed",
+        calls.none_failed().await
+    );
+    assert!(server.shutdown(PATIENCE).await);
+    wait_for(&mut snapshots, |s| {
+        s.endpoints.is_empty() && s.stale.is_none()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_server_that_no_client_could_dial_does_not_start_advertised() {
+    let everywhere = Server::builder()
+        .bind("tcp@0.0.0.0:0")
+        .advertise(eager("etcd://127.0.0.1:1/"));
+    let error = everywhere.start().await.unwrap_err().to_string();
+    assert!(
+        error.contains("advertise an address that they can reach"),
+        "{error}"
+    );
 }
