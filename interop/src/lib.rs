@@ -1,7 +1,9 @@
-//! Go programs, and the tests that talk to them: building and running `gopeer`, whose source is in `interop/go`.
+//! Go programs, and the tests that talk to them: building and running `gopeer`, whose source is in `interop/go`, and
+//! the services that both sides offer.
 //!
-//! Lives here: finding Go, building once, starting a subcommand, reading the JSON lines it prints, ending it. Not here:
-//! what is tested (`tests/it`), and what the subcommands do (`interop/go/main.go` lists them).
+//! Lives here: finding Go, building once, starting a subcommand, reading the JSON lines it prints, ending it; the
+//! services in Rust. Not here: what is tested (`tests/it`), and what the subcommands do (`interop/go/main.go` lists
+//! them).
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -15,6 +17,7 @@
 
 mod error;
 mod peer;
+pub mod services;
 mod toolchain;
 
 pub use error::Error;

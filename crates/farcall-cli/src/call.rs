@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use farcall::{Address, Cluster, Codec, Error, registry};
+use farcall::{Address, Cluster, Code, Codec, Error, registry};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -23,7 +23,7 @@ pub(crate) struct Call {
     #[arg(value_name = "JSON", value_parser = json)]
     args: Option<Value>,
 
-    /// What the call is encoded in: gob or json.
+    /// What the call is encoded in: gob, json or msgpack.
     #[arg(long, default_value_t = Codec::Gob)]
     codec: Codec,
 
@@ -54,52 +54,44 @@ struct OutcomeAt {
 
 impl Call {
     pub(crate) async fn run(self, json: bool) -> Result<(), Failure> {
-        let limit = (self.timeout > Duration::ZERO).then_some(self.timeout);
-        let mut cluster = Cluster::builder(registry::open(&self.target)?).codec(self.codec);
-        if let Some(limit) = limit {
-            cluster = cluster.call_timeout(limit);
-        }
-        let cluster = cluster.build();
-        // No argument is a struct without fields to gob, and null to JSON.
+        let servers = registry::open(&self.target)?;
+        let cluster = Cluster::builder(servers).codec(self.codec).build();
+        // What "no argument" is: a struct without fields to gob, and null to the others.
         let args = self.args.clone().unwrap_or_else(|| match self.codec {
-            Codec::Json => Value::Null,
-            _ => Value::Object(serde_json::Map::new()),
+            Codec::Gob => Value::Object(serde_json::Map::new()),
+            _ => Value::Null,
         });
-        let ended = match self.all {
-            false => self.one(&cluster, args, json).await?,
-            true => self.every(&cluster, args, json).await?,
-        };
-        ended.map_err(|error| self.failure(error))
+        match self.all {
+            false => self.one(&cluster, args, json).await,
+            true => self.every(&cluster, args, json).await,
+        }
     }
 
-    async fn one(
-        &self,
-        cluster: &Cluster,
-        args: Value,
-        json: bool,
-    ) -> Result<farcall::Result<()>, Failure> {
-        let outcome = cluster.call_json(&self.method, args, None, None).await;
+    async fn one(&self, cluster: &Cluster, args: Value, json: bool) -> Result<(), Failure> {
+        let limit = self.limit();
+        let outcome = cluster.call_json(&self.method, args, None, limit).await;
         match (&outcome, json) {
             (_, true) => out::json(&Outcome::of(&outcome))?,
             (Ok(reply), false) => out::json(reply)?,
+            // It is told on stderr.
             (Err(_), false) => {}
         }
-        Ok(outcome.map(drop))
+        outcome.map(drop).map_err(failure)
     }
 
-    async fn every(
-        &self,
-        cluster: &Cluster,
-        args: Value,
-        json: bool,
-    ) -> Result<farcall::Result<()>, Failure> {
-        let outcomes = match cluster.broadcast_json(&self.method, args, None, None).await {
+    async fn every(&self, cluster: &Cluster, args: Value, json: bool) -> Result<(), Failure> {
+        let limit = self.limit();
+        let outcomes = match cluster
+            .broadcast_json(&self.method, args, None, limit)
+            .await
+        {
             Ok(outcomes) => outcomes,
             Err(error) => {
+                let outcome = Err(error.clone());
                 if json {
-                    out::json(&Outcome::of(&Err(error.clone())))?;
+                    out::json(&Outcome::of(&outcome))?;
                 }
-                return Ok(Err(error));
+                return Err(failure(error));
             }
         };
         if json {
@@ -110,33 +102,33 @@ impl Call {
             out::json(&outcomes.iter().map(at).collect::<Vec<_>>())?;
         } else {
             for (address, outcome) in &outcomes {
-                let (address, outcome) = (address.to_string(), shown(outcome));
-                out::line(format_args!("{}  {outcome}", out::printable(&address)))?;
+                let address = out::printable(&address.to_string());
+                out::line(format_args!("{address}  {}", shown(outcome)))?;
             }
         }
         let count = outcomes.len();
-        let mut failed = outcomes
+        let errors = outcomes
             .into_iter()
             .filter_map(|(_, outcome)| outcome.err());
-        Ok(match failed.next() {
+        let errors: Vec<_> = errors.collect();
+        let text = format!("{} of {count} servers failed", errors.len());
+        match errors.into_iter().next() {
             None => Ok(()),
-            Some(first) => {
-                let text = format!(
-                    "{} of {count} servers failed; the first: {first}",
-                    1 + failed.count()
-                );
-                Err(Error::new(first.code(), text))
-            }
-        })
+            Some(first) => Err(failure(first).at_first(text)),
+        }
     }
 
-    fn failure(&self, error: Error) -> Failure {
-        let failure = Failure::from(error);
-        match failure.is_timeout() {
-            true => failure
-                .advise("a call that needs more time gets it with --timeout, as in --timeout 30s"),
-            false => failure,
-        }
+    fn limit(&self) -> Option<Duration> {
+        (self.timeout > Duration::ZERO).then_some(self.timeout)
+    }
+}
+
+fn failure(error: Error) -> Failure {
+    let is_late = error.code() == Code::DeadlineExceeded;
+    let failure = Failure::from(error);
+    match is_late {
+        true => failure.advise("give a call that needs more time more with --timeout 30s"),
+        false => failure,
     }
 }
 

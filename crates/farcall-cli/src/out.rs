@@ -9,7 +9,8 @@ use std::time::Duration;
 use farcall::Code;
 use serde::Serialize;
 
-/// The way a command ends when it does not end well: the exit code, what happened, what to do.
+/// The way a command ends when it does not end well: the exit code, what happened, what to do. One without words ends
+/// in silence.
 #[derive(Debug)]
 pub(crate) struct Failure {
     exit: Exit,
@@ -50,20 +51,26 @@ impl Failure {
         self
     }
 
-    pub(crate) fn is_timeout(&self) -> bool {
-        self.exit == Exit::Timeout
+    /// Says that this is the first of several.
+    pub(crate) fn at_first(mut self, all: String) -> Failure {
+        self.what = format!("{all}; the first: {}", self.what);
+        self
     }
 
     /// Tells the user on stderr, and gives the exit code.
     pub(crate) fn report(self) -> ExitCode {
         let Failure { exit, what, advice } = self;
+        let code = ExitCode::from(exit as u8);
+        if what.is_empty() {
+            return code;
+        }
         // If stderr is gone there is nobody left to tell, and the exit code still says it.
         let mut stderr = io::stderr().lock();
         let _ = writeln!(stderr, "farcall: {what}");
         if let Some(advice) = advice {
             let _ = writeln!(stderr, "         {advice}");
         }
-        ExitCode::from(exit as u8)
+        code
     }
 }
 
@@ -75,7 +82,12 @@ impl fmt::Display for Failure {
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Failure {
-        Failure::new(Exit::Failed, format!("cannot write the output: {error}"))
+        // Whoever read the output has had enough of it, as `head` has: nothing to complain about.
+        let what = match error.kind() {
+            io::ErrorKind::BrokenPipe => String::new(),
+            _ => format!("cannot write the output: {error}"),
+        };
+        Failure::new(Exit::Failed, what)
     }
 }
 

@@ -4,22 +4,19 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use farcall::{Context, Gob, Result, Service};
-use serde::{Deserialize, Serialize};
+use farcall::{Context, Result, Service};
 
 /// The arguments of `Arith`.
-#[derive(Clone, Copy, Debug, Default, Gob, Serialize, Deserialize)]
-#[gob(crate = "farcall::__private::gob")]
-#[serde(rename_all = "PascalCase")]
+#[farcall::message]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Args {
     pub(crate) a: i64,
     pub(crate) b: i64,
 }
 
 /// What a division gives.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Gob, Serialize, Deserialize)]
-#[gob(crate = "farcall::__private::gob")]
-#[serde(rename_all = "PascalCase")]
+#[farcall::message]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Quotient {
     pub(crate) quo: i64,
     pub(crate) rem: i64,
@@ -37,10 +34,9 @@ pub(crate) trait Arith {
     async fn divide(&self, cx: &Context, args: Args) -> Result<Quotient>;
 }
 
-/// The arguments of `Foo`.
-#[derive(Clone, Copy, Debug, Default, Gob, Serialize, Deserialize)]
-#[gob(crate = "farcall::__private::gob")]
-#[serde(rename_all = "PascalCase")]
+/// The arguments of `Foo`, which Go programs call `Args` too.
+#[farcall::message(rename = "Args")]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Pair {
     pub(crate) num1: i64,
     pub(crate) num2: i64,

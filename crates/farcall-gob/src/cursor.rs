@@ -69,6 +69,16 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// In the last of some messages, of which `msg` is left.
+    #[inline(always)]
+    pub(crate) fn last(msg: &'a [u8], whole: usize) -> Self {
+        Self {
+            msg,
+            tail: &[],
+            whole,
+        }
+    }
+
     /// At `offset` of some messages, with `left` bytes of the current one to come.
     pub(crate) fn resume(messages: &'a [u8], offset: usize, left: usize) -> Option<Self> {
         let (msg, tail) = messages.get(offset..)?.split_at_checked(left)?;

@@ -37,6 +37,8 @@ pub struct Decoder {
     /// The walk over a value that is split over messages of which not all have arrived.
     walk: Option<Paused>,
     shared: OnceLock<Arc<Shared>>,
+    /// Type ids of values found last, none of which can be split: headers and bodies alternate.
+    plain_ids: [i32; 2],
     /// The tops used last: headers and bodies alternate.
     recent: [Option<(TypeId, i32, Top)>; 2],
 }
@@ -111,6 +113,7 @@ impl Decoder {
             view,
             walk: None,
             shared: OnceLock::new(),
+            plain_ids: [-1; 2],
             recent: [None; 2],
         }
     }
@@ -121,6 +124,25 @@ impl Decoder {
     /// If the bytes are no gob, or go beyond the limits. The stream cannot be read any further.
     #[inline]
     pub fn next<'a>(&mut self, input: &'a [u8]) -> Result<Next<'a>, Error> {
+        // Most values are short, and of a type that came before.
+        if let Some((&len, rest)) = input.split_first() {
+            if len < 0x80 && rest.len() >= usize::from(len) {
+                if let Some((id, _)) = short_id(rest) {
+                    if self.plain_ids.contains(&id) && usize::from(len) <= self.view.limits.message
+                    {
+                        let len = 1 + usize::from(len);
+                        return Ok(Next::Value {
+                            consumed: len,
+                            raw: &input[..len],
+                        });
+                    }
+                }
+            }
+        }
+        self.find(input)
+    }
+
+    fn find<'a>(&mut self, input: &'a [u8]) -> Result<Next<'a>, Error> {
         let mut consumed = 0;
         loop {
             let value = input.get(consumed..).unwrap_or_default();
@@ -136,6 +158,7 @@ impl Decoder {
             if id > 0 {
                 let slot = self.view.table.check(id).map_err(in_input)?;
                 if !self.view.table.splits(slot) {
+                    self.plain_ids = [id, self.plain_ids[0]];
                     self.publish();
                     return Ok(Next::Value {
                         consumed: consumed + len,
@@ -356,9 +379,26 @@ impl View {
     }
 }
 
+/// The type id that a message begins with, if it is one of the first few, and what follows.
+#[inline(always)]
+fn short_id(message: &[u8]) -> Option<(i32, &[u8])> {
+    match message {
+        [id, rest @ ..] if *id < 0x80 && id % 2 == 0 => Some((i32::from(id / 2), rest)),
+        [0xFF, id, rest @ ..] if id % 2 == 0 => Some((i32::from(id / 2), rest)),
+        _ => None,
+    }
+}
+
 /// The type id of a value's first message, and the place after it.
 #[inline]
 fn first_message(raw: &[u8]) -> Result<(i32, Cursor<'_>), Error> {
+    if let Some((&len, rest)) = raw.split_first() {
+        if usize::from(len) == rest.len() && len < 0x80 {
+            if let Some((id, rest)) = short_id(rest) {
+                return Ok((id, Cursor::last(rest, raw.len())));
+            }
+        }
+    }
     let mut cur = Cursor::new(raw);
     if cur.next_message(usize::MAX)?.is_some() {
         return Err(Error::corrupt("the value is cut off"));

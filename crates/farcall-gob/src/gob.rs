@@ -24,6 +24,10 @@ pub trait Gob: Sized + 'static {
     #[doc(hidden)]
     const HAS_ZERO: bool = true;
 
+    /// May values nest without end? Then their depth is counted.
+    #[doc(hidden)]
+    const NESTS: bool = true;
+
     /// Files the type's description.
     #[doc(hidden)]
     fn describe(d: &mut Describer) -> NodeId;
@@ -86,24 +90,32 @@ pub trait Gob: Sized + 'static {
     /// Writes the elements of a list or an array.
     #[doc(hidden)]
     fn put_all(list: &[Self], w: &mut Writer<'_>) -> Result<(), Error> {
-        w.enter()?;
+        if Self::NESTS {
+            w.enter()?;
+        }
         for item in list {
             item.put(w)?;
         }
-        w.leave();
+        if Self::NESTS {
+            w.leave();
+        }
         Ok(())
     }
 
     /// Reads the elements of a list or an array. The room for them has been counted.
     #[doc(hidden)]
     fn get_all(count: usize, r: &mut Reader<'_>, at: At<'_>) -> Result<Vec<Self>, Error> {
-        r.enter()?;
+        if Self::NESTS {
+            r.enter()?;
+        }
         let elem = at.elem();
         let mut list = Vec::with_capacity(count);
         for _ in 0..count {
             list.push(Self::get(r, elem).map_err(Error::in_element)?);
         }
-        r.leave();
+        if Self::NESTS {
+            r.leave();
+        }
         Ok(list)
     }
 }
@@ -120,6 +132,7 @@ pub trait Gob: Sized + 'static {
 )]
 pub trait GobField: Sized + 'static {
     const HAS_ZERO: bool;
+    const NESTS: bool;
     fn describe(d: &mut Describer) -> NodeId;
     fn zero() -> Option<Self>;
     /// Writes the field, unless it is left out. `last` is one more than the number of the field that was written last.
@@ -129,6 +142,7 @@ pub trait GobField: Sized + 'static {
 
 impl<T: Gob> GobField for T {
     const HAS_ZERO: bool = T::HAS_ZERO;
+    const NESTS: bool = T::NESTS;
 
     fn describe(d: &mut Describer) -> NodeId {
         T::describe(d)
@@ -157,6 +171,7 @@ impl<T: Gob> GobField for T {
 
 impl<T: Gob> GobField for Option<T> {
     const HAS_ZERO: bool = true;
+    const NESTS: bool = T::NESTS;
 
     fn describe(d: &mut Describer) -> NodeId {
         T::describe(d)

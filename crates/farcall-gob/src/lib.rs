@@ -55,7 +55,7 @@ pub mod __private {
     #[cfg(feature = "serde")]
     pub mod json {
         //! JSON as the attribute `message` has it.
-        pub use crate::message::{base64, field, zero};
+        pub use crate::message::{Object, base64, field, zero};
     }
     pub use crate::plan::At;
     pub use crate::read::{Contents, Fields, Reader};

@@ -1,7 +1,11 @@
 //! What the attribute `message` applies to fields, so that their JSON is as Go's `encoding/json` has it.
 //! Formats that are not for people, where `null` and text would be something else, are left alone.
 
-use serde::{Deserialize, Deserializer};
+use std::fmt;
+
+use serde::de::value::MapDeserializer;
+use serde::de::{DeserializeSeed, Error, IntoDeserializer, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, forward_to_deserialize_any};
 
 use crate::gob::GobField;
 
@@ -21,6 +25,109 @@ pub fn field<'de, D: Deserializer<'de>, T: GobField + Deserialize<'de>>(
         Ok(Option::deserialize(deserializer)?.unwrap_or_else(zero))
     } else {
         T::deserialize(deserializer)
+    }
+}
+
+/// A struct in a format for people, as Go reads it: an object whose names may be in any case, or `null` for zero.
+/// Not a list, which serde would take, too: its elements would become whatever members stand in their places.
+pub struct Object<D>(pub D);
+
+impl<'de, D: Deserializer<'de>> Deserializer<'de> for Object<D> {
+    type Error = D::Error;
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        names: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, D::Error> {
+        self.0.deserialize_any(OfMembers { visitor, names })
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        self.0.deserialize_any(visitor)
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+        newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+    }
+}
+
+/// The visitor or the members of a struct with these names.
+struct OfMembers<V> {
+    visitor: V,
+    names: &'static [&'static str],
+}
+
+impl<'de, V: Visitor<'de>> Visitor<'de> for OfMembers<V> {
+    type Value = V::Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.visitor.expecting(f)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<V::Value, A::Error> {
+        let OfMembers { visitor, names } = self;
+        visitor.visit_map(Members { members, names })
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<V::Value, E> {
+        let none = std::iter::empty::<(&str, ())>();
+        self.visitor.visit_map(MapDeserializer::new(none))
+    }
+}
+
+/// An object's members under the names that the struct has for them.
+struct Members<A> {
+    members: A,
+    names: &'static [&'static str],
+}
+
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for Members<A> {
+    type Error = A::Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, A::Error> {
+        let names = self.names;
+        self.members.next_key_seed(Name { seed, names })
+    }
+
+    fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, A::Error> {
+        self.members.next_value_seed(seed)
+    }
+}
+
+struct Name<K> {
+    seed: K,
+    names: &'static [&'static str],
+}
+
+impl<'de, K: DeserializeSeed<'de>> DeserializeSeed<'de> for Name<K> {
+    type Value = K::Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<K::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<'de, K: DeserializeSeed<'de>> Visitor<'de> for Name<K> {
+    type Value = K::Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the name of a member")
+    }
+
+    fn visit_str<E: Error>(self, given: &str) -> Result<K::Value, E> {
+        let Name { seed, names } = self;
+        let same = |name: &&&str| name.eq_ignore_ascii_case(given);
+        let name = match names.contains(&given) {
+            true => given,
+            false => names.iter().find(same).copied().unwrap_or(given),
+        };
+        seed.deserialize(name.into_deserializer())
     }
 }
 

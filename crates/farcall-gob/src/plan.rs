@@ -26,8 +26,11 @@ enum Plan {
     List(u32),
     /// Those of the keys and of the elements.
     Map(u32, u32),
-    /// What to do with each of the sender's fields.
-    Struct(Box<[FieldPlan]>),
+    /// What to do with each of the sender's fields. `same`: they are ours, all of them, in our order.
+    Struct {
+        fields: Box<[FieldPlan]>,
+        same: bool,
+    },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -87,7 +90,7 @@ impl<'p> At<'p> {
     #[inline(always)]
     pub(crate) fn fields(self) -> FieldPlans<'p> {
         match self.plan() {
-            Plan::Struct(fields) => FieldPlans {
+            Plan::Struct { fields, .. } => FieldPlans {
                 plans: self.plans,
                 fields,
             },
@@ -98,10 +101,27 @@ impl<'p> At<'p> {
         }
     }
 
+    /// Is the sender's struct the same as ours?
+    #[inline(always)]
+    pub fn is_same(self) -> bool {
+        matches!(self.plan(), Plan::Struct { same: true, .. })
+    }
+
+    /// The plan of one of the sender's fields.
+    #[inline(always)]
+    pub fn field(self, theirs: u32) -> Self {
+        match self.plan() {
+            Plan::Struct { fields, .. } => fields
+                .get(theirs as usize)
+                .map_or(self, |field| self.go(field.plan)),
+            _ => self,
+        }
+    }
+
     /// Does the sender's struct have our field of that number?
     pub fn has(self, ours: u32) -> bool {
         match self.plan() {
-            Plan::Struct(fields) => fields.iter().any(|f| f.ours == ours),
+            Plan::Struct { fields, .. } => fields.iter().any(|f| f.ours == ours),
             _ => false,
         }
     }
@@ -288,7 +308,12 @@ impl Plans {
                 {
                     return Err(no_fields_match(our_node, their_node));
                 }
-                Plan::Struct(plans.into())
+                let same = plans.len() == our_fields.len()
+                    && (0..).zip(&plans).all(|(ix, plan)| plan.ours == ix);
+                Plan::Struct {
+                    fields: plans.into(),
+                    same,
+                }
             }
             (ours, theirs) if ours == theirs => Plan::Plain,
             _ => {
@@ -307,7 +332,7 @@ impl Plans {
     /// Roughly how much memory the plans take.
     pub(crate) fn memory(&self) -> usize {
         let fields = |plan: &Plan| match plan {
-            Plan::Struct(fields) => size_of_val(&**fields),
+            Plan::Struct { fields, .. } => size_of_val(&**fields),
             _ => 0,
         };
         let plans: usize = self.plans.iter().map(fields).sum();

@@ -19,6 +19,8 @@ use crate::value::{Value, ValueReader};
 use crate::walk::Walk;
 use crate::wire;
 
+type InnerPlans = HashMap<(TypeId, NodeId), (Rc<Plans>, u32), IdHash>;
+
 /// Where a value is read from.
 #[derive(Debug)]
 pub struct Reader<'a> {
@@ -29,7 +31,7 @@ pub struct Reader<'a> {
     /// Bytes of memory that the value may still take.
     memory: usize,
     /// Plans for what interfaces hold. A type that is met for the first time cannot be planned for in advance.
-    inner_plans: HashMap<(TypeId, NodeId), (Rc<Plans>, u32), IdHash>,
+    inner_plans: Option<Box<InnerPlans>>,
 }
 
 impl<'a> Reader<'a> {
@@ -40,7 +42,7 @@ impl<'a> Reader<'a> {
             limits,
             depth: Depth::new(limits),
             memory: limits.memory_for(cur.left()),
-            inner_plans: HashMap::default(),
+            inner_plans: None,
             cur,
         }
     }
@@ -121,6 +123,12 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// A field beyond those that the struct has.
+    #[cold]
+    pub fn no_such_field(&self, fields: usize) -> Error {
+        self.cur.no_such_field(fields)
+    }
+
     /// Begins with a struct's fields.
     #[inline(always)]
     pub fn fields<'p>(&mut self, at: At<'p>) -> Fields<'p> {
@@ -169,7 +177,7 @@ impl<'a> Reader<'a> {
     /// The contents of an interface as a `T`.
     pub fn contents<T: Gob>(&mut self, contents: &Contents<'_>) -> Result<T, Error> {
         let key = (TypeId::of::<T>(), contents.slot);
-        let (plans, plan) = match self.inner_plans.get(&key) {
+        let (plans, plan) = match self.inner_plans.as_ref().and_then(|plans| plans.get(&key)) {
             Some(known) => known.clone(),
             None => {
                 let (mut local, mut plans) = (Describer::default(), Plans::default());
@@ -177,7 +185,9 @@ impl<'a> Reader<'a> {
                 let plan = plans.compile(&local, self.table, ours, contents.slot)?;
                 self.charge(plans.memory())?;
                 let made = (Rc::new(plans), plan);
-                self.inner_plans.insert(key, made.clone());
+                self.inner_plans
+                    .get_or_insert_default()
+                    .insert(key, made.clone());
                 made
             }
         };

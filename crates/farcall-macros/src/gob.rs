@@ -271,10 +271,37 @@ fn structure(
         .iter()
         .filter(|field| field.default.is_none())
         .map(|field| field.ty);
+    let count = sent.len();
     let read_fields = if sent.is_empty() {
-        quote!(while fields.step(r)?.is_some() {})
+        quote! {
+            let mut fields = r.fields(at);
+            while fields.step(r)?.is_some() {}
+        }
     } else {
         quote! {
+            // Nearly always, both sides have the same struct: then its fields come in their order, or not at all.
+            if at.is_same() {
+                let mut step = r.uint()?;
+                #(if step == 1 {
+                    match <#tys as GobField>::get(r, at.field(#numbers)) {
+                        Ok(value) => #locals = value,
+                        Err(error) => return Err(error.in_field(#wire_names)),
+                    }
+                    step = r.uint()?;
+                } else if step != 0 {
+                    step -= 1;
+                })*
+                if step != 0 {
+                    return Err(r.no_such_field(#count));
+                }
+                if <Self as Gob>::NESTS {
+                    r.leave();
+                }
+                return Ok(Self {
+                    #(#idents: #locals,)* #(#skipped: ::core::default::Default::default(),)*
+                });
+            }
+            let mut fields = r.fields(at);
             while let Some((number, at)) = fields.step(r)? {
                 match number {
                     #(#numbers => match <#tys as GobField>::get(r, at) {
@@ -300,6 +327,7 @@ fn structure(
     };
     let methods = quote! {
         const HAS_ZERO: bool = true #(&& <#has_zero as GobField>::HAS_ZERO)*;
+        const NESTS: bool = false #(|| <#tys as GobField>::NESTS)*;
 
         fn describe(d: &mut Describer) -> NodeId {
             #checks_on_use
@@ -316,20 +344,27 @@ fn structure(
         }
 
         fn put(&self, w: &mut Writer<'_>) -> Done {
-            w.enter()?;
+            if <Self as Gob>::NESTS {
+                w.enter()?;
+            }
             #last
             #write_fields
             w.end();
-            w.leave();
+            if <Self as Gob>::NESTS {
+                w.leave();
+            }
             Ok(())
         }
 
         fn get(r: &mut Reader<'_>, at: At<'_>) -> Read<Self> {
-            r.enter()?;
+            if <Self as Gob>::NESTS {
+                r.enter()?;
+            }
             #(#starts)*
-            let mut fields = r.fields(at);
             #read_fields
-            r.leave();
+            if <Self as Gob>::NESTS {
+                r.leave();
+            }
             Ok(Self { #(#idents: #locals,)* #(#skipped: ::core::default::Default::default(),)* })
         }
     };
@@ -340,6 +375,7 @@ fn structure(
 fn newtype(inner: &Type) -> TokenStream {
     quote! {
         const HAS_ZERO: bool = <#inner as Gob>::HAS_ZERO;
+        const NESTS: bool = <#inner as Gob>::NESTS;
 
         fn describe(d: &mut Describer) -> NodeId {
             <#inner as Gob>::describe(d)

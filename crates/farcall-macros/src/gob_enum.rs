@@ -116,6 +116,7 @@ fn number(variants: &Variants<'_>, int: &TokenStream) -> Code {
     };
     Code {
         methods: quote! {
+            const NESTS: bool = false;
             const HAS_ZERO: bool = false #(|| Self::#idents as #int == 0)*;
 
             fn describe(d: &mut Describer) -> NodeId {
@@ -177,6 +178,7 @@ fn text(variants: &Variants<'_>) -> Code {
     };
     Code {
         methods: quote! {
+            const NESTS: bool = false;
             const HAS_ZERO: bool = false #(|| #names.is_empty())*;
 
             fn describe(d: &mut Describer) -> NodeId {

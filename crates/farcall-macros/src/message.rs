@@ -1,7 +1,8 @@
 //! `#[message]`: one attribute that makes a type travel as gob and as JSON under the same names.
 
 use proc_macro2::TokenStream;
-use quote::{ToTokens, quote};
+use quote::{ToTokens, format_ident, quote};
+use syn::ext::IdentExt;
 use syn::parse::Parser;
 use syn::{Data, DeriveInput, Error, Fields, LitStr, Path, Result, Type, parse_quote, parse2};
 
@@ -23,7 +24,9 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> Result<TokenStr
                     .push(parse_quote!(#[gob(crate = #gob, #rename_all)]));
                 input.attrs.push(parse_quote!(#[serde(crate = #serde)]));
                 bounds(&mut input, &options);
-                Ok(derive_both(&input, &options))
+                let serialized = derive(&input, &options, &quote!(Serialize));
+                let deserialized = from_objects(&input, &options);
+                Ok(quote!(#serialized #deserialized))
             }
             Fields::Unnamed(fields) if fields.unnamed.len() == 1 => {
                 let field = &mut fields.unnamed[0];
@@ -42,7 +45,9 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> Result<TokenStr
                 input
                     .attrs
                     .push(parse_quote!(#[serde(crate = #serde, transparent)]));
-                Ok(derive_both(&input, &options))
+                let Options { serde, .. } = &options;
+                let both = quote!(Serialize, #serde::Deserialize);
+                Ok(derive(&input, &options, &both))
             }
             Fields::Unnamed(fields) => Err(Error::new_spanned(
                 fields,
@@ -94,10 +99,7 @@ impl Options {
             Ok(())
         };
         syn::meta::parser(&mut option).parse2(options)?;
-        for attr in input
-            .attrs
-            .extract_if(.., |attr| attr.path().is_ident("farcall"))
-        {
+        for attr in take_ours(&mut input.attrs) {
             attr.parse_nested_meta(&mut option)?;
         }
         let (gob, serde) = (
@@ -125,15 +127,19 @@ impl Options {
     }
 }
 
-/// Takes the options of `#[farcall(…)]` off a field.
-fn take_options(attrs: &mut Vec<syn::Attribute>) -> Result<Vec<TokenStream>> {
-    let mut options = vec![];
+/// Takes the attributes `#[farcall(…)]` out of others.
+fn take_ours(attrs: &mut Vec<syn::Attribute>) -> Vec<syn::Attribute> {
     let (ours, others) = std::mem::take(attrs)
         .into_iter()
         .partition(|attr| attr.path().is_ident("farcall"));
     *attrs = others;
-    let ours: Vec<syn::Attribute> = ours;
-    for attr in ours {
+    ours
+}
+
+/// Takes the options of `#[farcall(…)]` off a field.
+fn take_options(attrs: &mut Vec<syn::Attribute>) -> Result<Vec<TokenStream>> {
+    let mut options = vec![];
+    for attr in take_ours(attrs) {
         let list = attr.meta.require_list()?;
         options.push(list.tokens.clone());
     }
@@ -248,11 +254,63 @@ fn bounds(input: &mut DeriveInput, options: &Options) {
         .push(parse_quote!(#[serde(bound(serialize = #ser, deserialize = #de))]));
 }
 
-fn derive_both(input: &DeriveInput, options: &Options) -> TokenStream {
+/// Derives `Gob` and of serde what is named.
+fn derive(input: &DeriveInput, options: &Options, of_serde: &TokenStream) -> TokenStream {
     let Options { gob, serde, .. } = options;
     quote! {
-        #[derive(#gob::Gob, #serde::Serialize, #serde::Deserialize)]
+        #[derive(#gob::Gob, #serde::#of_serde)]
         #input
+    }
+}
+
+/// `Deserialize` for a struct, which JSON must not give as a list: serde's own would take one.
+///
+/// So serde's own is derived for a copy of the struct that stands for it, and handed its input by us.
+fn from_objects(input: &DeriveInput, options: &Options) -> TokenStream {
+    let Options { gob, serde, .. } = options;
+    let ident = &input.ident;
+    let name = ident.unraw().to_string();
+    let for_serde = |attrs: &mut Vec<syn::Attribute>| {
+        attrs.retain(|attr| attr.path().is_ident("serde") || attr.path().is_ident("cfg"));
+    };
+    let mut copy = input.clone();
+    copy.ident = format_ident!("__Members");
+    copy.vis = syn::Visibility::Inherited;
+    for_serde(&mut copy.attrs);
+    copy.attrs
+        .push(parse_quote!(#[serde(remote = #name, rename = #name)]));
+    if let Data::Struct(data) = &mut copy.data {
+        data.fields
+            .iter_mut()
+            .for_each(|field| for_serde(&mut field.attrs));
+    }
+    let mut generics = input.generics.clone();
+    for param in generics.type_params_mut() {
+        param.bounds.push(parse_quote!(#serde::Deserialize<'de>));
+        param.bounds.push(parse_quote!(#gob::Gob));
+    }
+    generics.params.insert(0, parse_quote!('de));
+    let (impl_generics, _, where_clause) = generics.split_for_impl();
+    let (_, ty_generics, _) = input.generics.split_for_impl();
+    let turbofish = ty_generics.as_turbofish();
+    quote! {
+        const _: () = {
+            #[derive(#serde::Deserialize)]
+            #[allow(dead_code)]
+            #copy
+
+            #[automatically_derived]
+            impl #impl_generics #serde::Deserialize<'de> for #ident #ty_generics #where_clause {
+                fn deserialize<__D: #serde::Deserializer<'de>>(
+                    deserializer: __D,
+                ) -> ::core::result::Result<Self, __D::Error> {
+                    match #serde::Deserializer::is_human_readable(&deserializer) {
+                        true => __Members #turbofish::deserialize(#gob::__private::json::Object(deserializer)),
+                        false => __Members #turbofish::deserialize(deserializer),
+                    }
+                }
+            }
+        };
     }
 }
 

@@ -138,7 +138,7 @@ pub enum Step<'a> {
 pub struct FrameReader(Reader);
 
 enum Reader {
-    Gob(gob_pairs::Reader),
+    Gob(Box<gob_pairs::Reader>),
     Json(json_pairs::Reader),
     JsonRpc(json_rpc::Reader),
     Binary(binary::Reader),
@@ -147,9 +147,12 @@ enum Reader {
 impl FrameReader {
     /// A reader on `side`, of what its peer sends.
     pub fn new(framing: Framing, side: Side, limits: &Limits) -> FrameReader {
+        let gob = |after_handshake| {
+            Reader::Gob(Box::new(gob_pairs::Reader::new(limits, after_handshake)))
+        };
         FrameReader(match framing {
-            Framing::Farcall(Codec::Gob) => Reader::Gob(gob_pairs::Reader::new(limits, true)),
-            Framing::NetRpc => Reader::Gob(gob_pairs::Reader::new(limits, false)),
+            Framing::Farcall(Codec::Gob) => gob(true),
+            Framing::NetRpc => gob(false),
             Framing::Farcall(Codec::Json) => Reader::Json(json_pairs::Reader::new(limits)),
             Framing::JsonRpc => Reader::JsonRpc(json_rpc::Reader::new(limits, side)),
             Framing::Farcall(codec) => Reader::Binary(binary::Reader::new(codec, limits)),
@@ -234,7 +237,7 @@ impl BodyKind {
 pub struct FrameWriter(Writer);
 
 enum Writer {
-    Gob(gob_pairs::Writer),
+    Gob(Box<gob_pairs::Writer>),
     Json(json_pairs::Writer),
     JsonRpc(json_rpc::Writer),
     Binary(binary::Writer),
@@ -243,12 +246,13 @@ enum Writer {
 impl FrameWriter {
     /// A writer for what `side` sends.
     pub fn new(framing: Framing, side: Side) -> FrameWriter {
+        let gob = |names| Writer::Gob(Box::new(gob_pairs::Writer::new(names)));
         FrameWriter(match framing {
-            Framing::Farcall(Codec::Gob) => Writer::Gob(gob_pairs::Writer::new(GobNames::Farcall)),
-            Framing::NetRpc => Writer::Gob(gob_pairs::Writer::new(match side {
-                Side::Client => GobNames::Request,
-                Side::Server => GobNames::Response,
-            })),
+            Framing::Farcall(Codec::Gob) => gob(GobNames::Farcall),
+            Framing::NetRpc => match side {
+                Side::Client => gob(GobNames::Request),
+                Side::Server => gob(GobNames::Response),
+            },
             Framing::Farcall(Codec::Json) => Writer::Json(json_pairs::Writer::default()),
             Framing::JsonRpc => Writer::JsonRpc(json_rpc::Writer::new(side)),
             Framing::Farcall(codec) => Writer::Binary(binary::Writer::new(codec)),

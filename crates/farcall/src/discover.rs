@@ -25,6 +25,8 @@ pub struct Endpoint {
     pub weight: u32,
     /// The failure domain that it stands in, such as a data centre; empty when unknown.
     pub zone: String,
+    /// The names of the services that it has, sorted; empty when unknown.
+    pub services: Vec<String>,
     /// Whatever else its owner wrote down.
     pub metadata: BTreeMap<String, String>,
     /// Whether it takes new calls.
@@ -49,6 +51,7 @@ impl Endpoint {
             address,
             weight: 1,
             zone: String::new(),
+            services: Vec::new(),
             metadata: BTreeMap::new(),
             state: State::Up,
         }
@@ -170,7 +173,9 @@ impl Discover for Static {
 /// - an empty list after a full one is taken for a failure of the registry: servers that are truly gone refuse calls
 ///   by themselves;
 /// - a look without more than half of the servers removes them only when a second one, at least ten seconds later,
-///   misses them too. New servers are there at once.
+///   misses them too. New servers are there at once;
+/// - a server that was [`State::Draining`], or [`Publisher::withdrawn`], said that it was going: the next look without
+///   it removes it, whatever else is missing.
 #[derive(Debug)]
 pub struct Publisher {
     name: String,
@@ -222,6 +227,19 @@ impl Publisher {
             };
             replace(snapshot, new)
         });
+    }
+
+    /// This server takes itself out of the list: the next look without it is believed, also when it leaves nobody.
+    /// For back-ends that can tell a farewell from a loss and do not show the draining before it.
+    pub fn withdrawn(&mut self, address: &Address) {
+        self.ledger.withdrawn(&address.to_string());
+    }
+
+    /// In how long a second look is needed, because too many servers went missing in an earlier one. A back-end that
+    /// looks from time to time anyway need not ask.
+    pub fn confirm_in(&self) -> Option<Duration> {
+        let now = tokio::time::Instant::now().into_std();
+        self.ledger.confirm_in(now)
     }
 
     /// A look failed, for this reason. The last good list stays.

@@ -18,8 +18,6 @@ use crate::transport::WriteHalf;
 const QUEUED_MAX: usize = 1 << 20;
 /// A send buffer that grew larger is not kept.
 const KEPT_MAX: usize = 256 << 10;
-/// A peer that takes no byte for so long is given up.
-const STALL_MAX: Duration = Duration::from_secs(10);
 
 /// A connection's state: what is to be written, and `side`, which is what only one end knows.
 pub(crate) struct Link<S> {
@@ -107,7 +105,13 @@ impl<S> Link<S> {
     }
 
     /// Writes what is queued, until the connection closes and all is written, or the peer fails.
-    pub(crate) async fn write_loop(&self, mut writer: WriteHalf) -> io::Result<()> {
+    ///
+    /// A peer that takes no byte for `stall_max` is given up.
+    pub(crate) async fn write_loop(
+        &self,
+        mut writer: WriteHalf,
+        stall_max: Duration,
+    ) -> io::Result<()> {
         let mut batch = Vec::new();
         let queue = |context: &mut Context<'_>, batch: &mut Vec<u8>| {
             let polled = self.lock().poll_queue(context);
@@ -123,8 +127,8 @@ impl<S> Link<S> {
             self.lock().take_batch(&mut batch);
             let mut rest = batch.as_slice();
             while !rest.is_empty() {
-                let write = tokio::time::timeout(STALL_MAX, writer.write(rest)).await;
-                let count = write.unwrap_or_else(|_| Err(stalled()))?;
+                let write = tokio::time::timeout(stall_max, writer.write(rest)).await;
+                let count = write.unwrap_or_else(|_| Err(stalled(stall_max)))?;
                 if count == 0 {
                     return Err(io::ErrorKind::WriteZero.into());
                 }
@@ -150,8 +154,8 @@ impl<S> Drop for Waits<'_, S> {
     }
 }
 
-fn stalled() -> io::Error {
-    let text = format!("the peer took no byte for {} s", STALL_MAX.as_secs());
+fn stalled(stall_max: Duration) -> io::Error {
+    let text = format!("the peer took no byte for {} s", stall_max.as_secs());
     io::Error::new(io::ErrorKind::TimedOut, text)
 }
 

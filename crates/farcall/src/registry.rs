@@ -33,7 +33,7 @@ mod table;
 
 pub use listen::RegistryServer;
 pub use open::open;
-pub use registrar::{Advertise, Registrar, Registration};
+pub use registrar::{Advertise, Beat, Registrar, Registration};
 pub use remote::{Entry, HttpRegistry};
 use table::Table;
 

@@ -1,3 +1,5 @@
 //! The tests that talk to Go programs, by topic. They need Go; `./test` installs it.
 
 mod go_to_go;
+mod go_to_rust;
+mod support;

@@ -106,9 +106,8 @@ impl Table {
 
 /// What a phase saw, on one line.
 fn summary(phase: &Phase) -> String {
-    let shares: Vec<_> = phase.per_server.values().map(u64::to_string).collect();
-    let (calls, right, shares) = (phase.made.calls, phase.made.right, shares.join(" + "));
-    let counted = format!("{right} of {calls} calls right ({shares})");
+    let (calls, right) = (phase.made.calls, phase.made.right);
+    let counted = format!("{right} of {calls} calls right ({})", shares(phase));
     let text = match &phase.seen {
         Seen::Discovery { discovered } => {
             format!("{} found through the registry", discovered.len())
@@ -138,4 +137,14 @@ fn summary(phase: &Phase) -> String {
         Seen::Nothing { .. } => String::new(),
     };
     out::printable(&text)
+}
+
+/// How many calls each server ran, as long as that fits on the line.
+fn shares(phase: &Phase) -> String {
+    let counts = phase.per_server.values();
+    if counts.len() > 8 {
+        let (least, most) = (counts.clone().min(), counts.max());
+        return format!("{} to {} each", least.unwrap_or(&0), most.unwrap_or(&0));
+    }
+    counts.map(u64::to_string).collect::<Vec<_>>().join(" + ")
 }

@@ -116,17 +116,15 @@ collections! {
 
 impl<T: Gob, const N: usize> Gob for [T; N] {
     const HAS_ZERO: bool = N == 0 || T::HAS_ZERO;
+    const NESTS: bool = T::NESTS;
 
     fn describe(d: &mut Describer) -> NodeId {
         d.array::<Self, T>(N)
     }
 
+    #[inline]
     fn zero() -> Option<Self> {
-        let mut items = Vec::with_capacity(N);
-        for _ in 0..N {
-            items.push(T::zero()?);
-        }
-        items.try_into().ok()
+        unwrap_all(std::array::from_fn(|_| T::zero()))
     }
 
     fn put(&self, w: &mut Writer<'_>) -> Result<(), Error> {
@@ -141,9 +139,24 @@ impl<T: Gob, const N: usize> Gob for [T; N] {
                 .cur
                 .corrupt(format!("an array of {N} elements comes with {count}")));
         }
-        let items = T::get_all(count, r, at)?;
-        items
-            .try_into()
-            .map_err(|_| r.cur.corrupt("an array with too few elements"))
+        if T::NESTS {
+            r.enter()?;
+        }
+        let elem = at.elem();
+        let mut items = [const { None }; N];
+        for place in &mut items {
+            *place = Some(T::get(r, elem).map_err(Error::in_element)?);
+        }
+        if T::NESTS {
+            r.leave();
+        }
+        unwrap_all(items).ok_or_else(|| r.cur.corrupt("an array with too few elements"))
     }
+}
+
+fn unwrap_all<T, const N: usize>(items: [Option<T>; N]) -> Option<[T; N]> {
+    if items.iter().any(Option::is_none) {
+        return None;
+    }
+    Some(items.map(|item| item.expect("all were looked at")))
 }

@@ -12,6 +12,8 @@ use crate::wire;
 use crate::write::Writer;
 
 impl Gob for bool {
+    const NESTS: bool = false;
+
     fn describe(_: &mut Describer) -> NodeId {
         NodeId::BOOL
     }
@@ -42,6 +44,8 @@ impl Gob for bool {
 macro_rules! integers {
     ($node:ident, $wide:ty, $bits:expr, $read:ident: $($ty:ty)*) => {$(
         impl Gob for $ty {
+            const NESTS: bool = false;
+
             fn describe(_: &mut Describer) -> NodeId {
                 NodeId::$node
             }
@@ -80,10 +84,10 @@ macro_rules! integers {
             }
 
             fn get_all(count: usize, r: &mut Reader<'_>, _: At<'_>) -> Result<Vec<Self>, Error> {
-                let mut list = Vec::with_capacity(count);
-                for _ in 0..count {
+                let mut list = vec![0; count];
+                for place in &mut list {
                     let value = r.$read()?;
-                    list.push(Self::try_from(value).map_err(|_| out_of_range(r, value, stringify!($ty)))?);
+                    *place = Self::try_from(value).map_err(|_| out_of_range(r, value, stringify!($ty)))?;
                 }
                 Ok(list)
             }
@@ -96,6 +100,8 @@ integers!(UINT, u64, std::convert::identity, uint: u16 u32 u64 usize);
 
 // Like the other integers, but lists of bytes are a kind of their own.
 impl Gob for u8 {
+    const NESTS: bool = false;
+
     fn describe(_: &mut Describer) -> NodeId {
         NodeId::UINT
     }
@@ -150,6 +156,8 @@ fn out_of_range(r: &Reader<'_>, value: impl std::fmt::Display, ty: &str) -> Erro
 }
 
 impl Gob for f64 {
+    const NESTS: bool = false;
+
     fn describe(_: &mut Describer) -> NodeId {
         NodeId::FLOAT
     }
@@ -184,6 +192,8 @@ impl Gob for f64 {
 }
 
 impl Gob for f32 {
+    const NESTS: bool = false;
+
     fn describe(_: &mut Describer) -> NodeId {
         NodeId::FLOAT
     }
@@ -217,6 +227,8 @@ impl Gob for f32 {
 
 /// Go's `rune`, which is an `int32`.
 impl Gob for char {
+    const NESTS: bool = false;
+
     fn describe(_: &mut Describer) -> NodeId {
         NodeId::INT
     }
@@ -249,6 +261,7 @@ macro_rules! nonzero {
     ($($ty:ty)*) => {$(
         impl Gob for num::NonZero<$ty> {
             const HAS_ZERO: bool = false;
+            const NESTS: bool = false;
 
             fn describe(d: &mut Describer) -> NodeId {
                 <$ty>::describe(d)
@@ -276,6 +289,8 @@ nonzero!(i8 i16 i32 i64 isize u8 u16 u32 u64 usize);
 
 /// A struct without fields, which takes whatever comes: this is how values are passed over.
 impl Gob for () {
+    const NESTS: bool = false;
+
     fn describe(d: &mut Describer) -> NodeId {
         d.unit()
     }
@@ -299,6 +314,7 @@ impl Gob for () {
 
 /// A complex number, as gob knows it: no arithmetic, only the two parts.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Complex {
     /// The real part.
     pub re: f64,
@@ -307,6 +323,8 @@ pub struct Complex {
 }
 
 impl Gob for Complex {
+    const NESTS: bool = false;
+
     fn describe(_: &mut Describer) -> NodeId {
         NodeId::COMPLEX
     }

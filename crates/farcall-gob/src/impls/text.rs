@@ -27,6 +27,8 @@ fn get_str<'a>(r: &mut Reader<'a>) -> Result<&'a str, Error> {
 macro_rules! text {
     ($($ty:ty),*) => {$(
         impl Gob for $ty {
+            const NESTS: bool = false;
+
             fn describe(_: &mut Describer) -> NodeId {
                 NodeId::STRING
             }
@@ -58,6 +60,8 @@ macro_rules! text {
 text!(String, Box<str>, Arc<str>, Rc<str>);
 
 impl Gob for Cow<'static, str> {
+    const NESTS: bool = false;
+
     fn describe(_: &mut Describer) -> NodeId {
         NodeId::STRING
     }
@@ -100,6 +104,8 @@ impl From<&str> for GoString {
 }
 
 impl Gob for GoString {
+    const NESTS: bool = false;
+
     fn describe(_: &mut Describer) -> NodeId {
         NodeId::STRING
     }

@@ -61,6 +61,13 @@ struct Page<T> {
 
 #[message(crate = "crate::messages::farcall")]
 #[derive(Debug, PartialEq)]
+struct Point {
+    x: i64,
+    y: i64,
+}
+
+#[message(crate = "crate::messages::farcall")]
+#[derive(Debug, PartialEq)]
 struct Blob(Vec<u8>);
 
 #[message(crate = "crate::messages::farcall")]
@@ -129,6 +136,28 @@ fn json_is_read_as_go_reads_it() {
     assert_eq!(numbers.avatar, [1, 255]);
     assert!(serde_json::from_value::<User>(json!({"Avatar": "?"})).is_err());
     assert!(serde_json::from_value::<User>(json!({"Role": 9})).is_err());
+}
+
+#[test]
+fn an_object_is_a_struct_whatever_the_case_of_its_names_and_a_list_is_none() {
+    let point = |json| serde_json::from_value::<Point>(json);
+    assert_eq!(
+        point(json!({"x": 1, "Y": 2})).unwrap(),
+        Point { x: 1, y: 2 }
+    );
+    assert_eq!(point(json!(null)).unwrap(), Point { x: 0, y: 0 });
+    let error = point(json!([1, 2])).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "invalid type: sequence, expected struct Point"
+    );
+    let page = |json| serde_json::from_value::<Page<Point>>(json);
+    let items = vec![Point { x: 1, y: 0 }, Point { x: 0, y: 0 }];
+    assert_eq!(
+        page(json!({"nextid": 3, "ITEMS": [{"X": 1}, null]})).unwrap(),
+        Page { next_id: 3, items }
+    );
+    assert!(page(json!({"NextId": 3, "Items": [[1, 2]]})).is_err());
 }
 
 #[test]

@@ -20,6 +20,9 @@ use crate::link::{Link, Sending, now, wake_all};
 use crate::transport::{ReadHalf, Stream};
 use crate::{Address, Dialect, Error, Reached, Result, Transport};
 
+/// A server that takes no byte for so long is given up. It may be slow for a while: one with all its handlers at work
+/// does not read.
+const STALL_MAX: Duration = Duration::from_secs(60);
 /// How long a server may take to close its side of a connection that was closed here.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -117,7 +120,7 @@ impl Connection {
             tokio::spawn(async move { reading.0.read_loop(frames, reader, inbox).await });
         let writing = Arc::clone(&connection);
         tokio::spawn(async move {
-            if let Err(error) = writing.link.write_loop(writer).await {
+            if let Err(error) = writing.link.write_loop(writer, STALL_MAX).await {
                 writing.lose(&format!("writing failed: {error}"));
             }
             // Nothing more is sent, and the server was told. It closes its side, or is not waited for.

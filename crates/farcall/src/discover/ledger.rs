@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::Endpoint;
+use super::{Endpoint, State};
 
 /// Every server seen, also those that are missing but not yet surely gone.
 #[derive(Debug)]
@@ -55,9 +55,13 @@ impl Ledger {
             .into_iter()
             .map(|endpoint| (endpoint.address.to_string(), endpoint))
             .collect();
-        if offered.is_empty() && !self.entries.is_empty() {
+        // Who said that it was going is gone.
+        let is_going = |entry: &Entry| entry.endpoint.state == State::Draining;
+        if offered.is_empty() && !self.entries.values().all(is_going) {
             return Seen::Empty;
         }
+        self.entries
+            .retain(|address, entry| offered.contains_key(address) || !is_going(entry));
 
         // Who has been missing for long enough is gone for good.
         let confirm_after = self.confirm_after;
@@ -90,6 +94,22 @@ impl Ledger {
             true => Seen::Held(newly_missing),
             false => Seen::Applied,
         }
+    }
+
+    /// This server said that it is going.
+    pub(super) fn withdrawn(&mut self, address: &str) {
+        if let Some(entry) = self.entries.get_mut(address) {
+            entry.endpoint.state = State::Draining;
+        }
+    }
+
+    /// In how long a look would settle whether those who are held are gone; `None` when nobody is.
+    pub(super) fn confirm_in(&self, now: Instant) -> Option<Duration> {
+        let missing = self.entries.values().filter_map(|entry| entry.missing);
+        let held = missing.filter(|missing| missing.held);
+        let since = held.map(|missing| missing.since).max()?;
+        let waited = now.saturating_duration_since(since);
+        Some(self.confirm_after.saturating_sub(waited))
     }
 
     /// The servers to show, sorted by address.
@@ -194,6 +214,37 @@ mod tests {
         let after = play(&[(0, &[0, 8]), (0, &[1, 2, 3, 6, 8]), (0, &[0, 1, 2])]);
         assert_eq!(after[1], names([1, 2, 3, 6, 8]));
         assert_eq!(after[2], names([0, 1, 2, 3, 6, 8]));
+    }
+
+    #[test]
+    fn who_said_that_it_is_going_goes_at_once_also_the_last() {
+        let (mut ledger, now) = (Ledger::new(CONFIRM), Instant::now());
+        let draining = |port| {
+            let mut endpoint = endpoint(port);
+            endpoint.state = State::Draining;
+            endpoint
+        };
+        ledger.observe([draining(1), draining(2), endpoint(3), draining(4)], now);
+        assert_eq!(ledger.observe([endpoint(3)], now), Seen::Applied);
+        assert_eq!(shown(&ledger), names([3]));
+        assert_eq!(ledger.observe([], now), Seen::Empty);
+        assert_eq!(shown(&ledger), names([3]), "it said nothing");
+        ledger.withdrawn("tcp@h:3");
+        assert_eq!(ledger.observe([], now), Seen::Applied);
+        assert_eq!(shown(&ledger), names([]));
+    }
+
+    #[test]
+    fn a_farewell_of_some_does_not_hide_that_the_others_were_lost() {
+        let (mut ledger, now) = (Ledger::new(CONFIRM), Instant::now());
+        ledger.observe([1, 2, 3, 4].map(endpoint), now);
+        ledger.withdrawn("tcp@h:1");
+        assert_eq!(ledger.observe([endpoint(4)], now), Seen::Held(2));
+        assert_eq!(shown(&ledger), names([2, 3, 4]));
+        assert_eq!(ledger.confirm_in(now + CONFIRM / 4), Some(CONFIRM * 3 / 4));
+        assert_eq!(ledger.observe([endpoint(4)], now + CONFIRM), Seen::Applied);
+        assert_eq!(shown(&ledger), names([4]));
+        assert_eq!(ledger.confirm_in(now + CONFIRM), None);
     }
 
     #[test]

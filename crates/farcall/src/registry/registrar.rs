@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::address::{Address, AddressError, Transport};
 use crate::discover::backoff::{Backoff, jittered};
@@ -29,6 +29,8 @@ pub trait Advertise: Send + Sync + 'static {
 pub struct Registrar {
     wish: watch::Sender<Wish>,
     registration: watch::Receiver<Registration>,
+    /// The state that the registry took last.
+    told: watch::Receiver<Option<State>>,
     withdraw_time_max: Duration,
     task: Option<JoinHandle<()>>,
 }
@@ -60,31 +62,64 @@ enum Wish {
 /// The first wait after a failed heartbeat.
 const RETRY_FIRST: Duration = Duration::from_millis(250);
 
-/// One registry, as a registrar needs it.
-pub(super) trait Beat: Send + Sync + 'static {
-    /// Says that the server is alive, and gives the time until the next beat is due.
+/// One server's entry in one registry, as a [`Registrar`] needs it: all that a new back-end has to write.
+///
+/// The registrar asks for one beat at a time, again and again whatever came of the last one. Failures need no handling
+/// here: their reason is enough.
+pub trait Beat: Send + Sync + 'static {
+    /// Says that the server is alive and what it is like, and gives the time until the next beat is due. A registry
+    /// that forgot the server, for whatever reason, has it again after this.
+    ///
+    /// # Errors
+    ///
+    /// Why the registry did not take it, in words for the log.
     fn beat(&self, endpoint: &Endpoint) -> impl Future<Output = Result<Duration, String>> + Send;
-    /// Says that it is gone.
+
+    /// Says that the server is gone.
+    ///
+    /// # Errors
+    ///
+    /// Why the registry may still list it.
     fn remove(&self, endpoint: &Endpoint) -> impl Future<Output = Result<(), String>> + Send;
+
+    /// Ends when a beat is due before its time, because the entry was lost. By default it never does: the next beat
+    /// finds out.
+    fn lost(&self, endpoint: &Endpoint) -> impl Future<Output = ()> + Send {
+        let _ = endpoint;
+        std::future::pending()
+    }
 }
 
 impl Registrar {
-    /// Begins to beat. No wait between beats is longer than `period_max`.
-    pub(super) fn spawn(
+    /// Begins to beat, on a task of its own. No wait between beats is longer than `period_max`, and withdrawing takes
+    /// no longer than `withdraw_time_max`.
+    ///
+    /// # Errors
+    ///
+    /// The address is one that no client can dial.
+    ///
+    /// # Panics
+    ///
+    /// When there is no tokio runtime.
+    pub fn spawn(
         registry: impl Beat,
         endpoint: Endpoint,
         period_max: Duration,
         withdraw_time_max: Duration,
-    ) -> Registrar {
+    ) -> Result<Registrar, AddressError> {
+        check_dialable(&endpoint.address)?;
         let (wish, wishes) = watch::channel(Wish::Be(endpoint.state));
         let (report, registration) = watch::channel(Registration::Pending);
-        let task = tokio::spawn(keep(registry, endpoint, period_max, wishes, report));
-        Registrar {
+        let (tell, told) = watch::channel(None);
+        let reports = Reports { report, tell };
+        let task = tokio::spawn(keep(registry, endpoint, period_max, wishes, reports));
+        Ok(Registrar {
             wish,
             registration,
+            told,
             withdraw_time_max,
             task: Some(task),
-        }
+        })
     }
 
     /// How the registration stands, now and whenever it changes.
@@ -95,6 +130,14 @@ impl Registrar {
     /// Says from now on that the server is draining: it stays in the list, and clients send new calls elsewhere.
     pub fn drain(&self) {
         self.wish.send_replace(Wish::Be(State::Draining));
+    }
+
+    /// Ends when the registry has taken in that the server is draining; never before [`Registrar::drain`], and not
+    /// while the registry cannot be reached.
+    pub async fn drained(&self) {
+        let is_draining = |told: &Option<State>| *told == Some(State::Draining);
+        // An error means that the task is gone: there is nothing more to wait for.
+        let _ = self.told.clone().wait_for(is_draining).await;
     }
 
     /// Takes the server out of the registry. It waits for the registry's answer, but only for a bounded time; an old
@@ -115,12 +158,18 @@ impl Drop for Registrar {
     }
 }
 
+/// Where a registrar's task says how it stands.
+struct Reports {
+    report: watch::Sender<Registration>,
+    tell: watch::Sender<Option<State>>,
+}
+
 async fn keep(
     registry: impl Beat,
     mut endpoint: Endpoint,
     period_max: Duration,
     mut wishes: watch::Receiver<Wish>,
-    report: watch::Sender<Registration>,
+    Reports { report, tell }: Reports,
 ) {
     let mut backoff = Backoff::new(RETRY_FIRST, period_max);
     loop {
@@ -133,6 +182,7 @@ async fn keep(
             Ok(due) => {
                 backoff.reset();
                 registered(&report, &endpoint.address);
+                tell.send_replace(Some(endpoint.state));
                 jittered(due.min(period_max))
             }
             Err(reason) => {
@@ -140,8 +190,15 @@ async fn keep(
                 backoff.next()
             }
         };
+        let is_in = *report.borrow() == Registration::Registered;
         // A new wish, or the end of the one who wishes, cuts the pause short.
-        let _ = timeout(pause, wishes.changed()).await;
+        tokio::select! {
+            () = sleep(pause) => {}
+            _ = wishes.changed() => {}
+            () = registry.lost(&endpoint), if is_in => {
+                tracing::warn!(address = %endpoint.address, "the entry is lost; registering again");
+            }
+        }
     }
     if let Err(reason) = registry.remove(&endpoint).await {
         let address = endpoint.address;
@@ -176,7 +233,7 @@ fn failing(report: &watch::Sender<Registration>, address: &Address, reason: Stri
 }
 
 /// Refuses addresses that mean "every interface" to the server and nothing to its clients.
-pub(super) fn check_dialable(address: &Address) -> Result<(), AddressError> {
+fn check_dialable(address: &Address) -> Result<(), AddressError> {
     let (Transport::Tcp(place) | Transport::Http(place) | Transport::Tls(place)) =
         &address.transport
     else {
@@ -238,7 +295,8 @@ mod tests {
         let is_down = Box::leak(Box::new(AtomicBool::new(is_down)));
         let (heard, hear) = mpsc::unbounded_channel();
         let endpoint = Endpoint::new(Address::tcp("h:1"));
-        let registrar = Registrar::spawn(Fake { heard, is_down }, endpoint, PERIOD, PERIOD);
+        let registrar =
+            Registrar::spawn(Fake { heard, is_down }, endpoint, PERIOD, PERIOD).unwrap();
         (registrar, hear, is_down)
     }
 
@@ -323,7 +381,7 @@ mod tests {
         let (reached, was_reached) = tokio::sync::oneshot::channel();
         let hangs = Hangs(Mutex::new(Some(reached)));
         let endpoint = Endpoint::new(Address::tcp("h:1"));
-        let registrar = Registrar::spawn(hangs, endpoint, PERIOD, PERIOD);
+        let registrar = Registrar::spawn(hangs, endpoint, PERIOD, PERIOD).unwrap();
         was_reached.await.unwrap();
         let asked = Instant::now();
         registrar.withdraw().await;

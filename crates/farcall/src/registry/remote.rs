@@ -9,7 +9,7 @@ use hyper::{Method, Response};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::registrar::{Advertise, Beat, Registrar, check_dialable};
+use super::registrar::{Advertise, Beat, Registrar};
 use super::{Record, SERVER, SERVERS, STATE, TTL_MS, WEIGHT, ZONE};
 use crate::address::{Address, AddressError};
 use crate::discover::backoff::{Backoff, jittered};
@@ -146,11 +146,9 @@ impl Discover for HttpRegistry {
 
 impl Advertise for HttpRegistry {
     fn advertise(&self, endpoint: Endpoint) -> Result<Registrar, AddressError> {
-        check_dialable(&endpoint.address)?;
         // A beat in flight, and then the farewell.
         let withdraw_time_max = 2 * self.timeout;
-        let registrar = Registrar::spawn(self.clone(), endpoint, self.beat, withdraw_time_max);
-        Ok(registrar)
+        Registrar::spawn(self.clone(), endpoint, self.beat, withdraw_time_max)
     }
 }
 

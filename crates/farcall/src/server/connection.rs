@@ -26,6 +26,8 @@ use crate::slab::Slab;
 use crate::transport::{ReadHalf, Stream};
 use crate::{Context, Error, Result};
 
+/// A client that takes no byte of its replies for so long is given up: they are memory.
+const STALL_MAX: Duration = Duration::from_secs(10);
 /// How long a closed connection waits for the peer to have read what was written last.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -313,14 +315,14 @@ impl Connection {
         let _stops = StopRunning(&connection);
         let writing = {
             let connection = Arc::clone(&connection);
-            tokio::spawn(async move { connection.link.write_loop(writer).await })
+            tokio::spawn(async move { connection.link.write_loop(writer, STALL_MAX).await })
         };
         let mut writing = AbortOnDrop(writing);
         let mut reader = reader;
         let read = tokio::select! {
             read = connection.read_and_drain(&mut reader, inbox) => read,
             // The peer takes no more replies.
-            written = &mut writing.0 => return Ok(written.unwrap_or_else(|_| Ok(()))?),
+            written = &mut writing.0 => return Ok(written.unwrap_or(Ok(()))?),
         };
         if let Err(Trouble::Io(error)) = read {
             return Err(error.into());

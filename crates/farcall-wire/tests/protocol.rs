@@ -1,0 +1,155 @@
+//! Keeps `docs/protocol.md` true: every dump in it is what the code writes, and is read back.
+
+use farcall_wire::{
+    Body, Codec, Features, FrameReader, FrameWriter, Framing, Header, Hello, Kind, Limits, Load,
+    Side, Step, TINYRPC_CONNECTED, TINYRPC_PATH, connect_request,
+};
+
+#[derive(Debug, PartialEq, farcall_gob::Gob, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Args {
+    a: i64,
+    b: i64,
+}
+
+const ARGS: Args = Args { a: 7, b: 8 };
+const DOCUMENT: &str = include_str!("../../../docs/protocol.md");
+
+/// The dump called `name`: the hex digits in the first column.
+fn dump(name: &str) -> Vec<u8> {
+    let marker = format!("```hex {name}\n");
+    let (_, rest) = DOCUMENT
+        .split_once(&marker)
+        .unwrap_or_else(|| panic!("docs/protocol.md has no dump called {name}"));
+    let (block, _) = rest.split_once("```").unwrap();
+    let mut bytes = Vec::new();
+    for line in block.lines() {
+        // What follows two spaces is for people.
+        let column = line.split("   ").next().unwrap_or_default();
+        for word in column.split_whitespace() {
+            let byte = u8::from_str_radix(word, 16);
+            bytes.push(byte.unwrap_or_else(|_| panic!("{name}: {word:?} is no byte")));
+        }
+    }
+    bytes
+}
+
+/// Shows bytes as the document does, so that a failure can be pasted.
+fn shown(bytes: &[u8]) -> String {
+    let lines = bytes.chunks(16).map(|line| {
+        let hex: Vec<String> = line.iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("{:47}   {}\n", hex.join(" "), line.escape_ascii())
+    });
+    lines.collect()
+}
+
+fn check(name: &str, written: &[u8]) {
+    let documented = dump(name);
+    assert!(
+        written == documented,
+        "docs/protocol.md, {name}: the code writes\n{}",
+        shown(written)
+    );
+}
+
+fn request() -> Header {
+    Header {
+        service_method: "Arith.Multiply".into(),
+        seq: 1,
+        ..Header::default()
+    }
+}
+
+fn write(framing: Framing, side: Side, header: Header, body: Body<'_>) -> Vec<u8> {
+    let mut writer = FrameWriter::new(framing, side);
+    *writer.header() = header;
+    let mut out = Vec::new();
+    writer.write(body, &mut out).unwrap();
+    out
+}
+
+#[test]
+fn the_handshake_is_as_documented() {
+    check("connect", &connect_request(TINYRPC_PATH));
+    check("connected", TINYRPC_CONNECTED);
+    let mut out = Vec::new();
+    Hello::new(Codec::Gob, 10_000_000_000, 0, Features::default()).write(&mut out);
+    check("option", &out);
+}
+
+#[test]
+fn requests_and_replies_are_as_documented_in_every_codec() {
+    for codec in Codec::ALL {
+        let framing = Framing::Farcall(codec);
+        let written = write(framing, Side::Client, request(), Body::from(&ARGS));
+        check(&format!("{codec}-request"), &written);
+        let reply = Header {
+            seq: 1,
+            ..Header::default()
+        };
+        let written = write(framing, Side::Server, reply, Body::from(&56_i64));
+        check(&format!("{codec}-reply"), &written);
+        let error = Header {
+            seq: 1,
+            error: "divide by zero".into(),
+            code: 2,
+            load: Load {
+                in_flight: 3,
+                utilisation: 0,
+            },
+            ..Header::default()
+        };
+        let written = write(framing, Side::Server, error, Body::from(&()));
+        check(&format!("{codec}-error"), &written);
+    }
+    let cancel = Header {
+        seq: 1,
+        kind: Kind::Cancel,
+        ..Header::default()
+    };
+    let written = write(
+        Framing::Farcall(Codec::Postcard),
+        Side::Client,
+        cancel,
+        Body::from(&()),
+    );
+    check("postcard-cancel", &written);
+}
+
+#[test]
+fn go_s_dialects_are_as_documented() {
+    let header = Header {
+        seq: 0,
+        ..request()
+    };
+    check(
+        "netrpc-request",
+        &write(
+            Framing::NetRpc,
+            Side::Client,
+            header.clone(),
+            Body::from(&ARGS),
+        ),
+    );
+    check(
+        "jsonrpc-request",
+        &write(Framing::JsonRpc, Side::Client, header, Body::from(&ARGS)),
+    );
+}
+
+#[test]
+fn what_is_documented_is_read_back() {
+    for codec in Codec::ALL {
+        let bytes = dump(&format!("{codec}-request"));
+        let mut reader =
+            FrameReader::new(Framing::Farcall(codec), Side::Server, &Limits::default());
+        let Step::Message { consumed, body } = reader.next(&bytes).unwrap() else {
+            panic!("{codec}: the request is not whole");
+        };
+        // The line feed behind a JSON value may be taken with what follows.
+        assert!(bytes[consumed..].trim_ascii().is_empty(), "{codec}");
+        let (header, body) = reader.message(body);
+        assert_eq!(*header, request());
+        assert_eq!(body.decode::<Args>().unwrap(), ARGS);
+    }
+}
