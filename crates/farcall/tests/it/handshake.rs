@@ -149,6 +149,11 @@ async fn honest_ends_are_not_worth_a_warning() {
         peer.send(1, "Echo.Int", &4_i64).await;
         assert_eq!(peer.reply::<i64>().await, (1, 4));
     }
+    for dialect in ["netrpc+tcp", "netrpc+http", "jsonrpc+tcp"] {
+        let address = format!("{dialect}@{}", place(&server));
+        let client = Client::connect(&address).await.unwrap();
+        assert_eq!(client.call::<i64>("Echo.Int", &3_i64).await.unwrap(), 3);
+    }
     assert!(soon(server.shutdown(Duration::from_secs(20))).await);
     assert_eq!(log.warnings(""), Vec::<String>::new());
 }
