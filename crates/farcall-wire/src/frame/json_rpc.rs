@@ -295,7 +295,7 @@ fn argument(input: &[u8], version: Version, params: Option<&RawValue>) -> Argume
             Some(first) => within(first.get()),
             None => Argument::Zero,
         },
-        Err(_) => Argument::Bad("jsonrpc: params must be an array"),
+        Err(_) => Argument::Bad("json: params must be an array"),
     }
 }
 
@@ -612,7 +612,7 @@ mod tests {
                 request(
                     "A.B",
                     Some("1"),
-                    "Bad(\"jsonrpc: params must be an array\")",
+                    "Bad(\"json: params must be an array\")",
                 ),
             ),
             (
