@@ -170,8 +170,12 @@ proptest! {
             let limits = Limits::default();
             if let Ok(Some((hello, len))) = Hello::read(&bytes, &limits) {
                 prop_assert!(len <= bytes.len());
-                let ack = hello.acknowledge(Features::ALL);
+                let ack = hello.acknowledge(Features::ALL, 7);
                 prop_assert_eq!(ack.features(), hello.features());
+                let mut written = Vec::new();
+                ack.write(&mut written);
+                let (back, _) = Hello::read(&written, &Limits { hello_len_max: 1 << 20, ..limits.clone() }).unwrap().unwrap();
+                prop_assert_eq!(back, ack);
                 prop_assert!(hello.codec().is_ok() || hello.codec().is_err_and(|e| e.to_string().len() < 400));
             }
             if let Ok(Some((_, len))) = read_connect(&bytes, &limits) {
