@@ -609,11 +609,7 @@ mod tests {
             ),
             (
                 r#"{"method":"A.B","params":{"A":1},"id":1}"#,
-                request(
-                    "A.B",
-                    Some("1"),
-                    "Bad(\"json: params must be an array\")",
-                ),
+                request("A.B", Some("1"), "Bad(\"json: params must be an array\")"),
             ),
             (
                 r#"{"method":"X","method":"A.B","params":[7],"id":1}"#,
