@@ -2,6 +2,7 @@
 
 mod calls;
 mod cluster;
+mod dialects;
 mod discover;
 mod etcd;
 mod etcd_server;
