@@ -3,7 +3,9 @@
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote};
 use syn::parse::Parser;
-use syn::{Data, DeriveInput, Error, Fields, LitStr, Path, Result, Type, parse_quote, parse2};
+use syn::{
+    Attribute, Data, DeriveInput, Error, Fields, LitStr, Path, Result, Type, parse_quote, parse2,
+};
 
 use crate::names::{self, Case};
 
@@ -94,10 +96,7 @@ impl Options {
             Ok(())
         };
         syn::meta::parser(&mut option).parse2(options)?;
-        for attr in input
-            .attrs
-            .extract_if(.., |attr| attr.path().is_ident("farcall"))
-        {
+        for attr in take_ours(&mut input.attrs) {
             attr.parse_nested_meta(&mut option)?;
         }
         let (gob, serde) = (
@@ -125,19 +124,21 @@ impl Options {
     }
 }
 
-/// Takes the options of `#[farcall(…)]` off a field.
-fn take_options(attrs: &mut Vec<syn::Attribute>) -> Result<Vec<TokenStream>> {
-    let mut options = vec![];
+/// Takes `#[farcall(…)]` away, which the compiler does not know.
+fn take_ours(attrs: &mut Vec<Attribute>) -> Vec<Attribute> {
     let (ours, others) = std::mem::take(attrs)
         .into_iter()
         .partition(|attr| attr.path().is_ident("farcall"));
     *attrs = others;
-    let ours: Vec<syn::Attribute> = ours;
-    for attr in ours {
-        let list = attr.meta.require_list()?;
-        options.push(list.tokens.clone());
-    }
-    Ok(options)
+    ours
+}
+
+/// What they say.
+fn take_options(attrs: &mut Vec<Attribute>) -> Result<Vec<TokenStream>> {
+    take_ours(attrs)
+        .into_iter()
+        .map(|attr| Ok(attr.meta.require_list()?.tokens.clone()))
+        .collect()
 }
 
 fn named_field(field: &mut syn::Field, options: &Options) -> Result<()> {
