@@ -7,5 +7,6 @@ mod judge;
 #[cfg(feature = "serde")]
 mod messages;
 mod named;
+mod random;
 mod streams;
 mod vectors;
