@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use farcall_wire::{Body, EncodeError, FrameWriter, Header};
 use tokio::io::AsyncWriteExt;
 
+use crate::slab::Slab;
 use crate::transport::WriteHalf;
 
 /// Queued bytes above which a connection takes no more: writing to it waits, and a server stops reading from it.
@@ -36,7 +37,7 @@ pub(crate) struct Sending<S> {
     accepted: u64,
     closing: bool,
     writer: Option<Waker>,
-    waiting_for_room: Vec<Waker>,
+    waiting_for_room: Slab<Waker>,
     waiting_for_idle: Option<Waker>,
     pub(crate) side: S,
 }
@@ -52,7 +53,7 @@ impl<S> Link<S> {
             accepted: 0,
             closing: false,
             writer: None,
-            waiting_for_room: Vec::new(),
+            waiting_for_room: Slab::default(),
             waiting_for_idle: None,
             side,
         });
@@ -69,14 +70,22 @@ impl<S> Link<S> {
         self.sending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until the connection takes more.
-    pub(crate) async fn room(&self) {
+    /// Waits until the connection takes more and `has_room` holds of the side.
+    pub(crate) async fn room(&self, has_room: impl Fn(&S) -> bool) {
+        let mut waits = Waits {
+            link: self,
+            id: None,
+        };
         poll_fn(|context| {
             let mut sending = self.lock();
-            if sending.has_room() {
+            if sending.has_room() && has_room(&sending.side) {
                 return Poll::Ready(());
             }
-            sending.waiting_for_room.push(context.waker().clone());
+            let waiting = &mut sending.waiting_for_room;
+            match waits.id.and_then(|id| waiting.get_mut(id)) {
+                Some(waker) => waker.clone_from(context.waker()),
+                None => waits.id = Some(waiting.insert(context.waker().clone())),
+            }
             Poll::Pending
         })
         .await;
@@ -131,6 +140,20 @@ impl<S> Link<S> {
     }
 }
 
+/// Someone who waits for room, however long and however often polled: one waker, gone with who waits.
+struct Waits<'a, S> {
+    link: &'a Link<S>,
+    id: Option<u64>,
+}
+
+impl<S> Drop for Waits<'_, S> {
+    fn drop(&mut self) {
+        if let Some(id) = self.id {
+            self.link.lock().waiting_for_room.remove(id);
+        }
+    }
+}
+
 fn stalled(stall_max: Duration) -> io::Error {
     let text = format!("the peer took no byte for {} s", stall_max.as_secs());
     io::Error::new(io::ErrorKind::TimedOut, text)
@@ -178,7 +201,7 @@ impl<S> Sending<S> {
     #[must_use = "the wakers are to be woken when the lock is no longer held"]
     pub(crate) fn close(&mut self) -> Vec<Waker> {
         self.closing = true;
-        let mut wake = std::mem::take(&mut self.waiting_for_room);
+        let mut wake = self.waiting_for_room.drain();
         wake.extend(self.writer.take());
         wake.extend(self.waiting_for_idle.take());
         wake
@@ -188,6 +211,12 @@ impl<S> Sending<S> {
     #[must_use = "the waker is to be woken when the lock is no longer held"]
     pub(crate) fn side_changed(&mut self) -> Option<Waker> {
         self.waiting_for_idle.take()
+    }
+
+    /// To be called when the side may have room again.
+    #[must_use = "the wakers are to be woken when the lock is no longer held"]
+    pub(crate) fn side_has_room(&mut self) -> Vec<Waker> {
+        self.waiting_for_room.drain()
     }
 
     fn queued(&self) -> usize {
@@ -222,7 +251,7 @@ impl<S> Sending<S> {
         let mut wake = Vec::new();
         if self.has_room() {
             self.is_full.store(false, Ordering::Relaxed);
-            wake = std::mem::take(&mut self.waiting_for_room);
+            wake = self.waiting_for_room.drain();
         }
         if self.queued() == 0 {
             wake.extend(self.waiting_for_idle.take());

@@ -14,10 +14,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use crate::discover::Endpoint;
 use crate::http::{self, Surface};
+use crate::registry::{Advertise, Advertised, Adverts};
 use crate::router::{RegisterError, Router, ServiceSnapshot};
 use crate::transport::{Listener, Stream};
-use crate::{Address, AddressError, Context, Method, Registry, Result, Service, dashboard};
+use crate::{
+    Address, AddressError, Context, Dialect, Method, Registry, Result, Service, dashboard,
+};
 
 /// Connections of one server. Beyond them a new one is closed at once.
 const CONNECTIONS_MAX: usize = 10_000;
@@ -27,6 +31,9 @@ pub(crate) struct Config {
     pub(crate) handshake_timeout: Duration,
     pub(crate) handle_timeout: Option<Duration>,
     pub(crate) in_flight_max: usize,
+    /// Dialects that are refused.
+    pub(crate) without: Vec<Dialect>,
+    pub(crate) without_http: bool,
 }
 
 /// What all connections of a server share.
@@ -48,6 +55,7 @@ pub struct ServerBuilder {
     config: Config,
     addresses: Vec<Address>,
     registry: Option<Registry>,
+    adverts: Adverts,
     mistake: Option<StartError>,
 }
 
@@ -111,6 +119,7 @@ pub struct Server {
     shared: Arc<Shared>,
     addresses: Vec<Address>,
     accepting: Vec<JoinHandle<()>>,
+    advertised: Advertised,
     /// Closed when the last connection has ended: each holds a sender.
     connections: mpsc::Receiver<()>,
     connection: mpsc::Sender<()>,
@@ -129,9 +138,12 @@ impl Server {
                 handshake_timeout: Duration::from_secs(10),
                 handle_timeout: None,
                 in_flight_max: 256,
+                without: Vec::new(),
+                without_http: false,
             },
             addresses: Vec::new(),
             registry: None,
+            adverts: Adverts::default(),
             mistake: None,
         }
     }
@@ -168,6 +180,7 @@ impl Server {
         serve(
             &self.shared,
             stream,
+            Dialect::Farcall,
             self.connection.clone(),
             self.ended.clone(),
         );
@@ -176,8 +189,13 @@ impl Server {
     /// Stops accepting, tells clients to go elsewhere, lets running calls finish for at most `grace`, and ends the
     /// rest.
     ///
+    /// A server that is advertised says first that it is draining, and serves on while clients move, for a second or
+    /// two of `grace`; it is withdrawn last, when nothing runs any more, in a few seconds at most.
+    ///
     /// True when every call had finished in time.
     pub async fn shutdown(mut self, grace: Duration) -> bool {
+        let deadline = tokio::time::Instant::now() + grace;
+        self.advertised.drain(grace).await;
         self.shared.draining.send_replace(true);
         for task in self.accepting.drain(..) {
             task.abort();
@@ -185,9 +203,11 @@ impl Server {
             let _ = task.await;
         }
         drop(std::mem::replace(&mut self.connection, mpsc::channel(1).0));
-        tokio::time::timeout(grace, self.connections.recv())
+        let in_time = tokio::time::timeout_at(deadline, self.connections.recv())
             .await
-            .is_ok()
+            .is_ok();
+        self.advertised.withdraw().await;
+        in_time
     }
 }
 
@@ -273,6 +293,10 @@ impl ServerBuilder {
     }
 
     /// Listens on an address, too: `tcp@127.0.0.1:0`, `unix@/run/arith.sock`. Every listener serves every protocol.
+    ///
+    /// With one exception: clients of geerpc open as those of TinyRPC do, but wait for no acknowledgement and break on
+    /// one. They are understood over HTTP, where they ask for a path of their own, and at a listener that was bound
+    /// for them, `geerpc+tcp@127.0.0.1:0`. There farcall's and TinyRPC's own clients need HTTP.
     pub fn bind(mut self, address: &str) -> ServerBuilder {
         match address.parse() {
             Ok(address) => self.addresses.push(address),
@@ -305,9 +329,47 @@ impl ServerBuilder {
         self
     }
 
+    /// Refuses a dialect on every listener. Its peers are still recognised, and the log says why they were refused.
+    pub fn without(mut self, dialect: Dialect) -> ServerBuilder {
+        self.config.without.push(dialect);
+        self
+    }
+
+    /// Refuses HTTP but for `CONNECT`: no pages, no calls as JSON, no registry on the same ports.
+    pub fn without_http(mut self) -> ServerBuilder {
+        self.config.without_http = true;
+        self
+    }
+
     /// Serves a registry on the same ports.
     pub fn registry(mut self, registry: Registry) -> ServerBuilder {
         self.registry = Some(registry);
+        self
+    }
+
+    /// Enters the server in a registry once it listens, with the first address that it is bound to and the names of
+    /// its services, and takes it out in [`Server::shutdown`].
+    ///
+    /// ```
+    /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    /// use farcall::Server;
+    /// use farcall::registry::Etcd;
+    /// let server = Server::builder()
+    ///     .bind("tcp@10.0.0.7:9999")
+    ///     .advertise(Etcd::new("etcd://10.0.0.1:2379/")?)
+    ///     .start()
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn advertise(mut self, registry: impl Advertise) -> ServerBuilder {
+        self.adverts.add(Box::new(registry), None);
+        self
+    }
+
+    /// Does the same with a description of one's own: another address, a weight, a zone.
+    pub fn advertise_as(mut self, registry: impl Advertise, endpoint: Endpoint) -> ServerBuilder {
+        self.adverts.add(Box::new(registry), Some(endpoint));
         self
     }
 
@@ -315,13 +377,15 @@ impl ServerBuilder {
     ///
     /// # Errors
     ///
-    /// The first mistake made above, or a socket that cannot be bound; then none is.
+    /// The first mistake made above, a socket that cannot be bound, or an address to advertise that no client can dial;
+    /// then nothing is served.
     pub async fn start(self) -> Result<Server, StartError> {
         let ServerBuilder {
             router,
             config,
             addresses,
             registry,
+            adverts,
             mistake,
         } = self;
         if let Some(mistake) = mistake {
@@ -330,7 +394,10 @@ impl ServerBuilder {
         let mut listeners = Vec::new();
         for address in addresses {
             let bound = Listener::bind(&address).await.and_then(|listener| {
-                let reached = listener.address()?;
+                let mut reached = listener.address()?;
+                if address.dialect == Dialect::GeeRpc {
+                    reached.dialect = Dialect::GeeRpc;
+                }
                 Ok((listener, reached))
             });
             listeners.push(bound.map_err(|source| StartError::Bind { address, source })?);
@@ -358,20 +425,27 @@ impl ServerBuilder {
                 surface: Arc::new(surface),
             }
         });
+        let services = shared.router.snapshot().into_iter();
+        let services: Vec<String> = services.map(|service| service.name).collect();
+        let advertised = adverts.enter(addresses.first(), &services);
+        let advertised = advertised.map_err(StartError::Address)?;
         let (connection, connections) = mpsc::channel(1);
         let (end, ended) = watch::channel(());
-        let accepting = listeners.into_iter().map(|listener| {
+        let accepting = listeners.into_iter().zip(&addresses);
+        let accepting = accepting.map(|(listener, address)| {
             tokio::spawn(accept_loop(
                 Arc::clone(&shared),
                 listener,
+                address.dialect,
                 connection.clone(),
                 ended.clone(),
             ))
         });
         Ok(Server {
             accepting: accepting.collect(),
-            shared,
+            advertised,
             addresses,
+            shared,
             connections,
             connection,
             _end: end,
@@ -389,6 +463,7 @@ impl ServerBuilder {
 async fn accept_loop(
     shared: Arc<Shared>,
     listener: Listener,
+    dialect: Dialect,
     connection: mpsc::Sender<()>,
     ended: watch::Receiver<()>,
 ) {
@@ -404,7 +479,7 @@ async fn accept_loop(
                     tracing::warn!(peer = %stream.peer, "connection closed: there are {CONNECTIONS_MAX} already");
                     continue;
                 }
-                serve(&shared, stream, connection.clone(), ended.clone());
+                serve(&shared, stream, dialect, connection.clone(), ended.clone());
             }
             Err(error) => {
                 // Descriptors used up, a peer gone before it was accepted: both pass.
@@ -416,17 +491,19 @@ async fn accept_loop(
     }
 }
 
-/// Serves a stream on a task of its own, which ends with the server at the latest.
+/// Serves a stream on a task of its own, which ends with the server at the latest. `dialect` is what a handshake opens
+/// whose bytes could open farcall's or geerpc's.
 fn serve(
     shared: &Arc<Shared>,
     stream: Stream,
+    dialect: Dialect,
     alive: mpsc::Sender<()>,
     mut ended: watch::Receiver<()>,
 ) {
     let shared = Arc::clone(shared);
     tokio::spawn(async move {
         tokio::select! {
-            () = connection::serve(shared, stream) => {}
+            () = connection::serve(shared, stream, dialect) => {}
             _ = ended.changed() => {}
         }
         drop(alive);

@@ -4,6 +4,7 @@ mod derived;
 mod gotype;
 mod hostile;
 mod judge;
+#[cfg(feature = "serde")]
 mod messages;
 mod named;
 mod streams;

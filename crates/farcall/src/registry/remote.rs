@@ -1,19 +1,19 @@
 //! A registry over HTTP, seen from servers (heartbeats) and clients (lists). The contract is in `registry`.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::header::CONTENT_TYPE;
 use hyper::{Method, Response};
 use tokio::sync::watch;
-use tokio::time::sleep;
 
 use super::registrar::{Advertise, Beat, Registrar};
-use super::{Record, SERVER, SERVERS, STATE, TTL_MS, WEIGHT, ZONE};
-use crate::address::{Address, AddressError};
-use crate::discover::backoff::{Backoff, jittered};
-use crate::discover::{Discover, Endpoint, Publisher, Snapshot, State};
+use super::{Listed, SERVER, SERVERS, STATE, TTL_MS, WEIGHT, ZONE};
+use crate::address::AddressError;
+use crate::discover::poll::poll;
+use crate::discover::record::read_address;
+use crate::discover::{Discover, Endpoint, Snapshot, State};
 use crate::error::{Code, Error, Reached};
 use crate::http::client::Url;
 
@@ -112,35 +112,21 @@ impl HttpRegistry {
 
 impl Discover for HttpRegistry {
     fn watch(&self) -> watch::Receiver<Arc<Snapshot>> {
-        let (mut publisher, snapshots) = Publisher::new(self.url.to_string());
         let registry = self.clone();
-        tokio::spawn(async move {
-            let mut backoff = Backoff::new(Duration::from_millis(500), registry.refresh);
-            let mut known_bad = Vec::new();
-            loop {
-                let pause = match registry.list().await {
-                    Ok(List { entries, bad }) => {
-                        if !bad.is_empty() && bad != known_bad {
-                            let (url, bad) = (&registry.url, bad.join("; "));
-                            tracing::warn!(%url, bad, "the registry lists what is no server");
-                        }
-                        known_bad = bad;
-                        publisher.update(entries.into_iter().map(|entry| entry.endpoint));
-                        backoff.reset();
-                        jittered(registry.refresh)
-                    }
-                    Err(reason) => {
-                        publisher.failed(reason);
-                        backoff.next()
-                    }
-                };
-                tokio::select! {
-                    () = sleep(pause) => {}
-                    () = publisher.closed() => break,
+        let known_bad = Arc::new(Mutex::new(Vec::new()));
+        poll(self.url.to_string(), self.refresh, move || {
+            let (registry, known_bad) = (registry.clone(), Arc::clone(&known_bad));
+            async move {
+                let List { entries, bad } = registry.list().await?;
+                let mut known_bad = known_bad.lock().unwrap_or_else(PoisonError::into_inner);
+                if !bad.is_empty() && bad != *known_bad {
+                    let (url, bad) = (&registry.url, bad.join("; "));
+                    tracing::warn!(%url, bad, "the registry lists what is no server");
                 }
+                *known_bad = bad;
+                Ok(entries.into_iter().map(|entry| entry.endpoint).collect())
             }
-        });
-        snapshots
+        })
     }
 }
 
@@ -216,7 +202,7 @@ fn read_list(reply: &Response<Bytes>) -> Result<List, String> {
         };
         let list = list.to_str().map_err(|_| "the list is not ASCII text")?;
         let addresses = list.split(',').map(str::trim).filter(|a| !a.is_empty());
-        addresses.map(read_address).collect()
+        addresses.map(read_old).collect()
     };
 
     let mut list = List {
@@ -240,27 +226,24 @@ fn read_list(reply: &Response<Bytes>) -> Result<List, String> {
 }
 
 fn read_record(record: serde_json::Value) -> Result<Entry, String> {
-    let record: Record<String> = serde_json::from_value(record).map_err(|e| e.to_string())?;
-    let mut entry = read_address(&record.address)?;
-    entry.endpoint.state = State::from_name(&record.state);
-    entry.endpoint.weight = record.weight;
-    entry.endpoint.zone = record.zone;
-    entry.age = Some(Duration::from_secs(record.age_s));
-    Ok(entry)
+    let listed: Listed = serde_json::from_value(record).map_err(|e| e.to_string())?;
+    Ok(Entry {
+        endpoint: listed.record.into_endpoint()?,
+        age: Some(Duration::from_secs(listed.age_s)),
+    })
 }
 
-fn read_address(address: &str) -> Result<Entry, String> {
-    let address: Result<Address, AddressError> = address.parse();
-    let entry = |address| Entry {
-        endpoint: Endpoint::new(address),
+fn read_old(address: &str) -> Result<Entry, String> {
+    Ok(Entry {
+        endpoint: Endpoint::new(read_address(address)?),
         age: None,
-    };
-    address.map(entry).map_err(|e| e.to_string())
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Address;
 
     fn reply(headers: &[(&str, &str)], body: &str) -> Response<Bytes> {
         let mut reply = Response::builder();

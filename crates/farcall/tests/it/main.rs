@@ -1,8 +1,12 @@
 //! Tests over real sockets, one module a topic. Everything listens on loopback, at a port that the system chose.
 
+mod backends;
 mod calls;
 mod cluster;
+mod dialects;
 mod discover;
+mod etcd;
+mod etcd_server;
 mod handshake;
 mod limits;
 mod load;
