@@ -522,7 +522,6 @@ async fn a_target_that_names_no_cluster_is_refused_in_words() {
     for (target, says) in [
         ("nonsense", "the port is missing"),
         ("static:", "it is empty"),
-        ("etcd://127.0.0.1:2379/", "etcd"),
         ("dns:h:1", "DNS"),
         ("file:/a", "files"),
     ] {

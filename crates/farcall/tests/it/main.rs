@@ -8,6 +8,7 @@ mod discover;
 mod etcd;
 mod etcd_server;
 mod handshake;
+mod http_calls;
 mod limits;
 mod load;
 mod originals;
