@@ -44,7 +44,7 @@ pub use error::{Error, ErrorKind};
 pub use gob::Gob;
 pub use impls::{BinaryEncoded, Complex, GoString, GobEncoded, SelfEncoded, TextEncoded};
 pub use limits::Limits;
-pub use schema::{Field, Kind, Node, NodeId, Opaque, Schema};
+pub use schema::{Field, Kind, Node, NodeId, Opaque, Schema, TypeSyntaxError};
 pub use value::{Dynamic, Thin, Value};
 
 /// What the derive's output calls. Not part of the API.
