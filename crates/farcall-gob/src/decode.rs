@@ -397,7 +397,7 @@ impl View {
 }
 
 /// The type id that a message begins with, if it is one of the first few, and what follows.
-#[inline(always)]
+#[cfg_attr(not(debug_assertions), inline(always))]
 fn short_id(message: &[u8]) -> Option<(i32, &[u8])> {
     match message {
         [id, rest @ ..] if *id < 0x80 && id % 2 == 0 => Some((i32::from(id / 2), rest)),

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use crate::cursor::Cursor;
 use crate::describe::{Describer, IdHash};
 use crate::error::{Error, ErrorKind};
-use crate::gob::Gob;
+use crate::gob::{Gob, GobField};
 use crate::impls::SelfEncoded;
 use crate::limits::{Depth, Limits};
 use crate::plan::{At, FieldPlans, Plans, SKIP};
@@ -48,7 +48,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Goes into a value that has parts.
-    #[inline(always)]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     pub fn enter(&mut self) -> Result<(), Error> {
         if self.depth.enter() {
             Ok(())
@@ -58,25 +58,25 @@ impl<'a> Reader<'a> {
     }
 
     /// Comes out of it.
-    #[inline(always)]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     pub fn leave(&mut self) {
         self.depth.leave();
     }
 
     /// A number without sign.
-    #[inline(always)]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     pub fn uint(&mut self) -> Result<u64, Error> {
         self.cur.uint()
     }
 
     /// A number with a sign.
-    #[inline(always)]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     pub fn int(&mut self) -> Result<i64, Error> {
         self.uint().map(wire::unzigzag)
     }
 
     /// A float.
-    #[inline(always)]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     pub fn float(&mut self) -> Result<f64, Error> {
         self.uint().map(wire::float_of)
     }
@@ -123,14 +123,52 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A field beyond those that the struct has.
-    #[cold]
-    pub fn no_such_field(&self, fields: usize) -> Error {
-        self.cur.no_such_field(fields)
+    /// Reads a field, if `step` says that it is the next one, and then the step to the one after it.
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    pub fn next_field<T: GobField>(
+        &mut self,
+        step: u64,
+        place: &mut T,
+        at: At<'_>,
+        name: &'static str,
+    ) -> Result<u64, Error> {
+        if step == 1 {
+            self.field(place, at, name)?;
+            self.uint()
+        } else {
+            Ok(step.saturating_sub(1))
+        }
+    }
+
+    /// Reads a field.
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    pub fn field<T: GobField>(
+        &mut self,
+        place: &mut T,
+        at: At<'_>,
+        name: &'static str,
+    ) -> Result<(), Error> {
+        match T::get(self, at) {
+            Ok(value) => {
+                *place = value;
+                Ok(())
+            }
+            Err(error) => Err(error.in_field(name)),
+        }
+    }
+
+    /// Sees to it that the last step was the end.
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    pub fn no_more_fields(&self, step: u64, fields: usize) -> Result<(), Error> {
+        if step == 0 {
+            Ok(())
+        } else {
+            Err(self.cur.no_such_field(fields))
+        }
     }
 
     /// Begins with a struct's fields.
-    #[inline(always)]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     pub fn fields<'p>(&mut self, at: At<'p>) -> Fields<'p> {
         Fields {
             plans: at.fields(),
@@ -318,7 +356,7 @@ pub struct Fields<'p> {
 
 impl<'p> Fields<'p> {
     /// The number of our field that comes next, and how to read it. Fields that we do not have are passed over.
-    #[inline(always)]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     pub fn step(&mut self, r: &mut Reader<'_>) -> Result<Option<(u32, At<'p>)>, Error> {
         loop {
             let delta = r.uint()?;

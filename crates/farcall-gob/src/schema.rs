@@ -1,6 +1,7 @@
 //! Types as data: a graph of nodes that can be looked at, compared and passed around.
 //! How Rust types get theirs is in `describe`, how a stream's definitions get theirs is in `table`.
 
+use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 mod parse;
@@ -24,6 +25,11 @@ impl NodeId {
 
     pub(crate) fn ix(self) -> usize {
         self.0 as usize
+    }
+
+    /// True for the types that need no definition.
+    pub(crate) fn is_basic(self) -> bool {
+        self.ix() < BASIC_NODES
     }
 }
 
@@ -85,6 +91,33 @@ pub enum Kind {
     Opaque(Opaque),
 }
 
+impl Kind {
+    /// The types that this one is made of.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = NodeId> + '_ {
+        let (one, two, fields) = match self {
+            Self::Array { elem, .. } | Self::Slice { elem } => (Some(*elem), None, &[][..]),
+            Self::Map { key, elem } => (Some(*key), Some(*elem), &[][..]),
+            Self::Struct { fields } => (None, None, &fields[..]),
+            _ => (None, None, &[][..]),
+        };
+        one.into_iter()
+            .chain(two)
+            .chain(fields.iter().map(|f| f.ty))
+    }
+
+    pub(crate) fn parts_mut(&mut self) -> impl Iterator<Item = &mut NodeId> {
+        let (one, two, fields) = match self {
+            Self::Array { elem, .. } | Self::Slice { elem } => (Some(elem), None, &mut [][..]),
+            Self::Map { key, elem } => (Some(key), Some(elem), &mut [][..]),
+            Self::Struct { fields } => (None, None, &mut fields[..]),
+            _ => (None, None, &mut [][..]),
+        };
+        one.into_iter()
+            .chain(two)
+            .chain(fields.iter_mut().map(|f| &mut f.ty))
+    }
+}
+
 /// The ways in which a type can turn itself into bytes. A receiver takes only its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Opaque {
@@ -120,6 +153,34 @@ impl Schema {
             nodes: nodes.into(),
             root,
         }
+    }
+
+    /// One type out of a larger graph, with all that it is made of. `None` if `node` does not have one of them.
+    pub(crate) fn extract<'n>(
+        root: NodeId,
+        mut node: impl FnMut(NodeId) -> Option<&'n Node>,
+    ) -> Option<Self> {
+        let mut nodes = basic_nodes();
+        let mut order = vec![];
+        let mut places: HashMap<NodeId, NodeId> = HashMap::new();
+        let mut place = |id: NodeId, order: &mut Vec<NodeId>| {
+            if id.is_basic() {
+                return id;
+            }
+            *places.entry(id).or_insert_with(|| {
+                order.push(id);
+                NodeId((BASIC_NODES + order.len() - 1) as u32)
+            })
+        };
+        let root = place(root, &mut order);
+        while let Some(&id) = order.get(nodes.len() - BASIC_NODES) {
+            let mut node = node(id)?.clone();
+            node.kind
+                .parts_mut()
+                .for_each(|part| *part = place(*part, &mut order));
+            nodes.push(node);
+        }
+        Some(Self::new(nodes, root))
     }
 
     /// A type that needs no definition.

@@ -151,6 +151,10 @@ impl From<String> for Value {
 
 /// A `Vec` that is one word wide, and takes no memory while it is empty.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[expect(
+    clippy::box_collection,
+    reason = "a Vec is three words wide, and this must be one"
+)]
 pub struct Thin<T>(Option<Box<Vec<T>>>);
 
 impl<T> Thin<T> {

@@ -31,6 +31,9 @@ struct Extension {
     version: u32,
     #[serde(rename = "Feat", default)]
     features: Vec<String>,
+    /// In an acknowledgement: how many requests of this connection the server has at work at a time.
+    #[serde(rename = "InFlight", default, skip_serializing_if = "Option::is_none")]
+    in_flight_max: Option<u32>,
 }
 
 /// What two farcall peers agreed on beyond TinyRPC's protocol. With older peers nothing is on.
@@ -176,11 +179,22 @@ impl Hello {
         self.handle_timeout
     }
 
-    /// The acknowledgement: the same `Option`, with those features that the server has too.
-    pub fn acknowledge(&self, server: Features) -> Hello {
+    /// How many requests of this connection the server has at work at a time, by its acknowledgement. `None` when it
+    /// does not say. What a client sends beyond them is not read until one has ended.
+    pub fn in_flight_max(&self) -> Option<usize> {
+        let max = self.farcall.as_ref()?.in_flight_max?;
+        usize::try_from(max).ok().filter(|max| *max > 0)
+    }
+
+    /// The acknowledgement: the same `Option`, with those features that the server has too, and with the number of
+    /// requests that it has at work at a time.
+    pub fn acknowledge(&self, server: Features, in_flight_max: usize) -> Hello {
         let mut ack = self.clone();
         if self.farcall.is_some() {
             ack.farcall = Extension::of(self.features().and(server));
+        }
+        if let Some(farcall) = &mut ack.farcall {
+            farcall.in_flight_max = u32::try_from(in_flight_max).ok();
         }
         ack
     }
@@ -191,6 +205,7 @@ impl Extension {
         (features != Features::default()).then(|| Extension {
             version: 1,
             features: features.names(),
+            in_flight_max: None,
         })
     }
 }
@@ -209,7 +224,7 @@ mod tests {
         assert_eq!(consumed, GO.len() - 1, "the newline is looked at later");
         assert_eq!(hello.codec(), Ok(Codec::Gob));
         let mut ack = Vec::new();
-        hello.acknowledge(Features::ALL).write(&mut ack);
+        hello.acknowledge(Features::ALL, 256).write(&mut ack);
         assert_eq!(ack, GO);
     }
 
@@ -227,8 +242,12 @@ mod tests {
             cancel: false,
             ..Features::ALL
         };
-        let ack = offered.acknowledge(server);
+        let ack = offered.acknowledge(server, 256);
         assert_eq!(ack.features(), server);
+        assert_eq!(
+            (offered.in_flight_max(), ack.in_flight_max()),
+            (None, Some(256))
+        );
         assert_eq!(ack.codec(), Ok(Codec::Json));
     }
 

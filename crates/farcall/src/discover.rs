@@ -12,6 +12,7 @@ use crate::address::Address;
 
 pub(crate) mod backoff;
 mod ledger;
+pub(crate) mod record;
 
 use ledger::{Ledger, Seen};
 

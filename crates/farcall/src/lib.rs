@@ -63,11 +63,11 @@
 mod error;
 
 mod address;
+mod slab;
 mod transport;
 
 mod inbox;
 mod link;
-mod slab;
 
 mod context;
 mod router;

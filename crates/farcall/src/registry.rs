@@ -22,17 +22,22 @@ use hyper::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use crate::address::Address;
+use crate::discover::record::{Record, check_zone, read_address};
 use crate::discover::{Endpoint, State};
 use crate::http::{self, Reply, Request, Surface};
 
+mod adverts;
+mod etcd;
 mod listen;
 mod open;
 mod registrar;
 mod remote;
 mod table;
 
+pub(crate) use adverts::{Advertised, Adverts};
+pub use etcd::Etcd;
 pub use listen::RegistryServer;
-pub use open::open;
+pub use open::{open, open_to_enter};
 pub use registrar::{Advertise, Beat, Registrar, Registration};
 pub use remote::{Entry, HttpRegistry};
 use table::Table;
@@ -48,9 +53,6 @@ const TRUNCATED: &str = "x-farcall-truncated";
 
 /// Common servers and clients refuse longer headers.
 const LIST_LEN_MAX: usize = 8192;
-/// Longer than any host name or socket path.
-const ADDRESS_LEN_MAX: usize = 512;
-const ZONE_LEN_MAX: usize = 128;
 
 /// A list of servers that keep saying that they are alive. Clones share the list.
 ///
@@ -104,22 +106,11 @@ impl Default for Registry {
 
 /// An entry of the list as it stands in JSON.
 #[derive(Serialize, Deserialize)]
-struct Record<S> {
-    address: S,
-    #[serde(default)]
-    state: S,
-    #[serde(default = "Record::<S>::usual_weight")]
-    weight: u32,
-    #[serde(default)]
-    zone: S,
+struct Listed {
+    #[serde(flatten)]
+    record: Record,
     #[serde(default)]
     age_s: u64,
-}
-
-impl<S> Record<S> {
-    fn usual_weight() -> u32 {
-        1
-    }
 }
 
 impl Registry {
@@ -198,12 +189,9 @@ impl Registry {
     fn list_as_json(&self, now: Instant) -> Reply {
         let mut table = self.table();
         let alive = table.alive(now);
-        let records: Vec<_> = alive
-            .map(|(address, endpoint, age)| Record {
-                address,
-                state: endpoint.state.as_str(),
-                weight: endpoint.weight,
-                zone: &endpoint.zone,
+        let records: Vec<Listed> = alive
+            .map(|(_, endpoint, age)| Listed {
+                record: Record::from(endpoint),
                 age_s: age.as_secs(),
             })
             .collect();
@@ -252,11 +240,7 @@ fn endpoint_of(headers: &HeaderMap) -> Result<Endpoint, String> {
         endpoint.weight = weight.parse().map_err(wrong)?;
     }
     if let Some(zone) = only(headers, &[ZONE])? {
-        if zone.len() > ZONE_LEN_MAX || zone.chars().any(char::is_control) {
-            return Err(format!(
-                "{ZONE} is longer than {ZONE_LEN_MAX} bytes or has a control character"
-            ));
-        }
+        check_zone(ZONE, zone)?;
         zone.clone_into(&mut endpoint.zone);
     }
     Ok(endpoint)
@@ -268,12 +252,7 @@ fn address_of(headers: &HeaderMap) -> Result<Address, String> {
             "the header X-Tinyrpc-Server is missing; a right one is tcp@127.0.0.1:9999".into(),
         );
     };
-    if address.len() > ADDRESS_LEN_MAX {
-        return Err(format!(
-            "the address is longer than {ADDRESS_LEN_MAX} bytes"
-        ));
-    }
-    address.parse().map_err(|error| format!("{error}"))
+    read_address(address)
 }
 
 /// The value of these headers, which must agree when there are several.
@@ -318,6 +297,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::discover::record::ADDRESS_LEN_MAX;
 
     const GIVEN: &str = "X-Tinyrpc-Server";
 

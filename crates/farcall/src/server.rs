@@ -14,7 +14,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use crate::discover::Endpoint;
 use crate::http::{self, Surface};
+use crate::registry::{Advertise, Advertised, Adverts};
 use crate::router::{RegisterError, Router, ServiceSnapshot};
 use crate::transport::{Listener, Stream};
 use crate::{Address, AddressError, Context, Method, Registry, Result, Service, dashboard};
@@ -48,6 +50,7 @@ pub struct ServerBuilder {
     config: Config,
     addresses: Vec<Address>,
     registry: Option<Registry>,
+    adverts: Adverts,
     mistake: Option<StartError>,
 }
 
@@ -111,6 +114,7 @@ pub struct Server {
     shared: Arc<Shared>,
     addresses: Vec<Address>,
     accepting: Vec<JoinHandle<()>>,
+    advertised: Advertised,
     /// Closed when the last connection has ended: each holds a sender.
     connections: mpsc::Receiver<()>,
     connection: mpsc::Sender<()>,
@@ -132,6 +136,7 @@ impl Server {
             },
             addresses: Vec::new(),
             registry: None,
+            adverts: Adverts::default(),
             mistake: None,
         }
     }
@@ -176,8 +181,13 @@ impl Server {
     /// Stops accepting, tells clients to go elsewhere, lets running calls finish for at most `grace`, and ends the
     /// rest.
     ///
+    /// A server that is advertised says first that it is draining, and serves on while clients move, for a second or
+    /// two of `grace`; it is withdrawn last, when nothing runs any more, in a few seconds at most.
+    ///
     /// True when every call had finished in time.
     pub async fn shutdown(mut self, grace: Duration) -> bool {
+        let deadline = tokio::time::Instant::now() + grace;
+        self.advertised.drain(grace).await;
         self.shared.draining.send_replace(true);
         for task in self.accepting.drain(..) {
             task.abort();
@@ -185,9 +195,11 @@ impl Server {
             let _ = task.await;
         }
         drop(std::mem::replace(&mut self.connection, mpsc::channel(1).0));
-        tokio::time::timeout(grace, self.connections.recv())
+        let in_time = tokio::time::timeout_at(deadline, self.connections.recv())
             .await
-            .is_ok()
+            .is_ok();
+        self.advertised.withdraw().await;
+        in_time
     }
 }
 
@@ -311,17 +323,45 @@ impl ServerBuilder {
         self
     }
 
+    /// Enters the server in a registry once it listens, with the first address that it is bound to and the names of
+    /// its services, and takes it out in [`Server::shutdown`].
+    ///
+    /// ```
+    /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    /// use farcall::Server;
+    /// use farcall::registry::Etcd;
+    /// let server = Server::builder()
+    ///     .bind("tcp@10.0.0.7:9999")
+    ///     .advertise(Etcd::new("etcd://10.0.0.1:2379/")?)
+    ///     .start()
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn advertise(mut self, registry: impl Advertise) -> ServerBuilder {
+        self.adverts.add(Box::new(registry), None);
+        self
+    }
+
+    /// Does the same with a description of one's own: another address, a weight, a zone.
+    pub fn advertise_as(mut self, registry: impl Advertise, endpoint: Endpoint) -> ServerBuilder {
+        self.adverts.add(Box::new(registry), Some(endpoint));
+        self
+    }
+
     /// Binds the sockets and begins to serve.
     ///
     /// # Errors
     ///
-    /// The first mistake made above, or a socket that cannot be bound; then none is.
+    /// The first mistake made above, a socket that cannot be bound, or an address to advertise that no client can dial;
+    /// then nothing is served.
     pub async fn start(self) -> Result<Server, StartError> {
         let ServerBuilder {
             router,
             config,
             addresses,
             registry,
+            adverts,
             mistake,
         } = self;
         if let Some(mistake) = mistake {
@@ -358,6 +398,10 @@ impl ServerBuilder {
                 surface: Arc::new(surface),
             }
         });
+        let services = shared.router.snapshot().into_iter();
+        let services: Vec<String> = services.map(|service| service.name).collect();
+        let advertised = adverts.enter(addresses.first(), &services);
+        let advertised = advertised.map_err(StartError::Address)?;
         let (connection, connections) = mpsc::channel(1);
         let (end, ended) = watch::channel(());
         let accepting = listeners.into_iter().map(|listener| {
@@ -370,6 +414,7 @@ impl ServerBuilder {
         });
         Ok(Server {
             accepting: accepting.collect(),
+            advertised,
             shared,
             addresses,
             connections,

@@ -11,20 +11,44 @@ use super::{Kind, Node, NodeId, Opaque, Schema};
 /// themselves, are given a name.
 const INLINE_DEPTH_MAX: usize = 8;
 
+/// How much text the types without a name may take where they are used, all together. A type that is used in many
+/// places, which has parts that are, could take more than any memory. Those that come after it are given names.
+const INLINE_LEN_MAX: usize = 64 << 10;
+
+/// A longer name is cut, since it stands wherever its type is used.
+const NAME_LEN_MAX: usize = 128;
+
 /// The type on one line: `Args{A int; B int}`, `[]string`, `map[string]int`. Types inside it are called by their names.
+/// A line that would be very long ends in `...`.
 impl fmt::Display for Schema {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let node = self.root_node();
-        match &node.kind {
-            Kind::Struct { .. } => {
-                f.write_str(match own_name(node) {
-                    "" => "struct",
-                    name => name,
-                })?;
-                self.go_fields(f, node, 0)
-            }
-            _ => self.go_inline(f, self.root, 0),
+        let mut line = Line {
+            f,
+            left: INLINE_LEN_MAX,
+            cut: false,
+        };
+        match self.go_line(&mut line) {
+            Err(_) if line.cut => f.write_str("..."),
+            written => written,
         }
+    }
+}
+
+/// A line of limited length: what goes beyond it is an error.
+struct Line<'l, 'f> {
+    f: &'l mut fmt::Formatter<'f>,
+    left: usize,
+    cut: bool,
+}
+
+impl Write for Line<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let Some(left) = self.left.checked_sub(text.len()) else {
+            self.cut = true;
+            return Err(fmt::Error);
+        };
+        self.left = left;
+        self.f.write_str(text)
     }
 }
 
@@ -58,6 +82,20 @@ impl Schema {
     /// The Rust definitions of some types of the graph and of all that they are made of, each once.
     pub fn rust_definitions(&self, roots: &[NodeId]) -> String {
         Definitions::new(self, &Rust).print(roots)
+    }
+
+    fn go_line(&self, f: &mut impl Write) -> fmt::Result {
+        let node = self.root_node();
+        match &node.kind {
+            Kind::Struct { .. } => {
+                f.write_str(match own_name(node) {
+                    "" => "struct",
+                    name => name,
+                })?;
+                self.go_fields(f, node, 0)
+            }
+            _ => self.go_inline(f, self.root, 0),
+        }
     }
 
     fn go_inline(&self, f: &mut impl Write, id: NodeId, depth: usize) -> fmt::Result {
@@ -135,6 +173,8 @@ struct Definitions<'s> {
     todo: Vec<NodeId>,
     /// How many of them are printed.
     done: usize,
+    /// How much more text types without a name may take where they are used.
+    inline_left: usize,
 }
 
 impl<'s> Definitions<'s> {
@@ -146,6 +186,7 @@ impl<'s> Definitions<'s> {
             taken: HashMap::new(),
             todo: vec![],
             done: 0,
+            inline_left: INLINE_LEN_MAX,
         }
     }
 
@@ -211,7 +252,7 @@ impl<'s> Definitions<'s> {
     /// A type where it is used: its name if it has one.
     fn part(&mut self, id: NodeId, depth: usize) -> String {
         let node = self.schema.node(id);
-        if id.ix() < super::BASIC_NODES {
+        if id.is_basic() {
             return self.language.basic(&node.kind).to_owned();
         }
         if let Kind::Opaque(how) = node.kind {
@@ -222,7 +263,18 @@ impl<'s> Definitions<'s> {
         if !own_name(node).is_empty() || depth > INLINE_DEPTH_MAX {
             return self.name(id);
         }
-        self.inline(id, depth)
+        // Roughly what it takes without its parts.
+        let len = match &node.kind {
+            Kind::Struct { fields } => fields.iter().map(|field| 8 + field.name.len()).sum(),
+            _ => 8,
+        };
+        match self.inline_left.checked_sub(len) {
+            Some(left) => {
+                self.inline_left = left;
+                self.inline(id, depth)
+            }
+            None => self.name(id),
+        }
     }
 
     fn inline(&mut self, id: NodeId, depth: usize) -> String {
@@ -324,6 +376,7 @@ fn identifier(name: &str) -> String {
     let name: String = name
         .chars()
         .filter(|c| c.is_alphanumeric() || *c == '_')
+        .take(NAME_LEN_MAX)
         .collect();
     match name.chars().next() {
         Some(first) if first.is_numeric() => format!("T{name}"),
@@ -637,6 +690,47 @@ mod tests {
             schema.to_go().contains("type Type [][]"),
             "{}",
             schema.to_go()
+        );
+    }
+
+    /// Structs without a name, of which each has `width` fields of the next one.
+    fn ladder(height: u32, width: usize) -> Schema {
+        let mut nodes = crate::schema::basic_nodes();
+        for step in 1..=height {
+            let ty = match step {
+                step if step == height => NodeId::INT,
+                _ => NodeId(nodes.len() as u32 + 1),
+            };
+            let fields = (0..width).map(|number| crate::schema::Field {
+                name: format!("F{number}").into(),
+                ty,
+            });
+            nodes.push(Node {
+                name: "".into(),
+                kind: Kind::Struct {
+                    fields: fields.collect(),
+                },
+            });
+        }
+        Schema::new(nodes, NodeId(crate::schema::BASIC_NODES as u32))
+    }
+
+    #[test]
+    fn types_that_are_used_in_many_places_do_not_fill_the_memory() {
+        // Written out, 20 fields of 20 fields, eight times over, are 25,600,000,000 fields.
+        let schema = ladder(9, 20);
+        assert!(schema.to_string().len() <= INLINE_LEN_MAX + 3);
+        assert!(schema.to_string().ends_with("..."));
+        assert!(schema.to_go().len() < 4 * INLINE_LEN_MAX);
+        assert!(schema.to_go().contains("\ntype Type2 struct {\n\tF0"));
+        assert!(schema.to_rust().len() < 4 * INLINE_LEN_MAX);
+    }
+
+    #[test]
+    fn types_without_a_name_are_written_where_they_are_used() {
+        assert_eq!(
+            ladder(2, 2).to_go(),
+            "type Type struct {\n\tF0 struct{F0 int; F1 int}\n\tF1 struct{F0 int; F1 int}\n}\n"
         );
     }
 

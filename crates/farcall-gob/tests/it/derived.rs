@@ -310,3 +310,28 @@ fn unions_are_structs_of_pointers() {
         Event::Done(String::new()),
     ]);
 }
+
+#[test]
+fn types_that_are_one_in_go_are_defined_once() {
+    #[derive(Gob, Debug, PartialEq, Default)]
+    struct Ids(Vec<i64>);
+    #[derive(Gob, Debug, PartialEq, Default)]
+    struct Lists {
+        a: Vec<i64>,
+        b: Ids,
+        c: VecDeque<i32>,
+        d: BTreeMap<String, Vec<i64>>,
+        e: HashMap<String, Ids>,
+    }
+    let schema = farcall_gob::Schema::of::<Lists>();
+    assert_eq!(
+        schema.to_string(),
+        "Lists{A []int; B []int; C []int; D map[string][]int; E map[string][]int}"
+    );
+    assert_eq!(
+        schema.nodes().len(),
+        8 + 3,
+        "the struct, the slice and the map, beside the basic types"
+    );
+    comes_back(Lists::default());
+}

@@ -2,7 +2,9 @@
 
 mod derived;
 mod gotype;
+mod hostile;
 mod judge;
 mod messages;
+mod named;
 mod streams;
 mod vectors;

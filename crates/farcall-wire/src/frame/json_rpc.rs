@@ -149,7 +149,7 @@ impl Reader {
         while self.found.is_empty() {
             let Some(place) = next_value(&mut self.scan, input, &self.limits)? else {
                 return Ok(Step::More {
-                    consumed: 0,
+                    consumed: self.scan.take_blank(),
                     at_least: 1,
                 });
             };

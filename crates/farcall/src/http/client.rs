@@ -1,30 +1,102 @@
-//! One HTTP request, whole and bounded: what talking to a registry needs. No redirects, no pools, no TLS.
+//! One HTTP request, whole and bounded, or a reply line by line: what talking to a registry needs. No redirects, no
+//! pools, no TLS.
 
 use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, Limited};
+use bytes::{Bytes, BytesMut};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::header::{CONNECTION, HOST, HeaderName, HeaderValue};
-use hyper::{Method, Request, Response};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::address::{AddressError, Target};
 
 /// Ten thousand instances in one header are 250 KB, and old registries answer that way.
 const HEAD_LEN_MAX: usize = 1024 * 1024;
-const BODY_LEN_MAX: usize = 4 * 1024 * 1024;
+/// The whole list of ten thousand instances with all that is said about them, and room to spare.
+const BODY_LEN_MAX: usize = 32 * 1024 * 1024;
 
 /// An `http://host:port/path` that was checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Url {
     authority: String,
     path: String,
+}
+
+/// A reply that comes line by line. Dropping it closes the connection.
+#[derive(Debug)]
+pub(crate) struct Lines {
+    /// The reply's status.
+    pub(crate) status: StatusCode,
+    body: Incoming,
+    buffer: BytesMut,
+    _connection: Driven,
+}
+
+/// A task that ends with its owner.
+#[derive(Debug)]
+struct Driven(JoinHandle<()>);
+
+impl Drop for Driven {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Lines {
+    /// The next line without its end; `None` when the reply is over. Nothing is lost when the future is dropped.
+    ///
+    /// # Errors
+    ///
+    /// The connection broke, or the line is longer than a whole reply may be.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, FetchError> {
+        let mut searched = 0;
+        loop {
+            let unseen = self.buffer.get(searched..).unwrap_or_default();
+            if let Some(at) = unseen.iter().position(|byte| *byte == b'\n') {
+                let mut line = self.buffer.split_to(searched + at + 1);
+                line.truncate(searched + at);
+                return Ok(Some(line.freeze()));
+            }
+            searched = self.buffer.len();
+            if searched > BODY_LEN_MAX {
+                let why = format!("a line is longer than {BODY_LEN_MAX} bytes");
+                return Err(FetchError(why));
+            }
+            match self.body.frame().await {
+                None => return Ok(None),
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        self.buffer.extend_from_slice(&data);
+                    }
+                }
+                Some(Err(error)) => return Err(FetchError(in_full(&error))),
+            }
+        }
+    }
+
+    /// What is left of the reply, up to a few kilobytes: the words of a refusal.
+    pub(crate) async fn rest(mut self) -> Bytes {
+        while self.buffer.len() < 4096 {
+            match self.body.frame().await {
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        self.buffer.extend_from_slice(&data);
+                    }
+                }
+                _ => break,
+            }
+        }
+        self.buffer.freeze()
+    }
 }
 
 /// Why there is no reply, in words.
@@ -56,6 +128,19 @@ impl Url {
         })
     }
 
+    /// The same server, another path.
+    pub(crate) fn with_path(&self, path: &str) -> Url {
+        Url {
+            authority: self.authority.clone(),
+            path: path.to_owned(),
+        }
+    }
+
+    /// The `host:port` as it was given.
+    pub(crate) fn authority(&self) -> &str {
+        &self.authority
+    }
+
     /// A path on whatever server a stream leads to.
     pub(crate) fn of_path(path: &str) -> Url {
         Url {
@@ -76,10 +161,21 @@ impl Url {
         headers: &[(&'static str, &str)],
         limit: Duration,
     ) -> Result<Response<Bytes>, FetchError> {
+        self.post(method, headers, Bytes::new(), limit).await
+    }
+
+    /// Does the same with a body in the request.
+    pub(crate) async fn post(
+        &self,
+        method: Method,
+        headers: &[(&'static str, &str)],
+        body: Bytes,
+        limit: Duration,
+    ) -> Result<Response<Bytes>, FetchError> {
         let dialled = async {
-            let stream = TcpStream::connect(self.host_port()).await;
-            let stream = stream.map_err(|e| FetchError(format!("{self}: {}", in_full(&e))))?;
-            self.exchange(stream, method, headers).await
+            let stream = self.dial().await?;
+            let outcome = self.send(stream, method, headers, body).await;
+            outcome.map_err(|e| self.failed(&*e))
         };
         match timeout(limit, dialled).await {
             Ok(outcome) => outcome,
@@ -94,16 +190,48 @@ impl Url {
         method: Method,
         headers: &[(&'static str, &str)],
     ) -> Result<Response<Bytes>, FetchError> {
-        let outcome = self.send(stream, method, headers).await;
-        outcome.map_err(|e| FetchError(format!("{self}: {}", in_full(&*e))))
+        let outcome = self.send(stream, method, headers, Bytes::new()).await;
+        outcome.map_err(|e| self.failed(&*e))
     }
 
-    async fn send(
+    /// Sends one request, and gives the reply while it comes: for replies that have no end.
+    ///
+    /// # Errors
+    ///
+    /// As [`Url::fetch`], when the head of the reply does not come within `limit`.
+    pub(crate) async fn open(
         &self,
-        stream: impl AsyncRead + AsyncWrite + Unpin,
         method: Method,
         headers: &[(&'static str, &str)],
-    ) -> Result<Response<Bytes>, Box<dyn Error + Send + Sync>> {
+        body: Bytes,
+        limit: Duration,
+    ) -> Result<Lines, FetchError> {
+        let opened = async {
+            let stream = self.dial().await?;
+            let opened = self.begin(stream, method, headers, body).await;
+            opened.map_err(|e| self.failed(&*e))
+        };
+        match timeout(limit, opened).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(FetchError(format!("{self}: no reply within {limit:?}"))),
+        }
+    }
+
+    async fn dial(&self) -> Result<TcpStream, FetchError> {
+        let stream = TcpStream::connect(self.host_port()).await;
+        stream.map_err(|e| self.failed(&e))
+    }
+
+    fn failed(&self, error: &(dyn Error + 'static)) -> FetchError {
+        FetchError(format!("{self}: {}", in_full(error)))
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        headers: &[(&'static str, &str)],
+        body: Bytes,
+    ) -> Result<Request<Full<Bytes>>, Box<dyn Error + Send + Sync>> {
         let mut request = Request::builder()
             .method(method)
             .uri(&self.path)
@@ -113,8 +241,42 @@ impl Url {
             let value = HeaderValue::from_str(value)?;
             request = request.header(HeaderName::from_static(name), value);
         }
-        let request = request.body(Empty::<Bytes>::new())?;
+        Ok(request.body(Full::new(body))?)
+    }
 
+    async fn begin(
+        &self,
+        stream: TcpStream,
+        method: Method,
+        headers: &[(&'static str, &str)],
+        body: Bytes,
+    ) -> Result<Lines, Box<dyn Error + Send + Sync>> {
+        let request = self.request(method, headers, body)?;
+        let (mut sender, connection) = http1::Builder::new()
+            .max_buf_size(HEAD_LEN_MAX)
+            .handshake(TokioIo::new(stream))
+            .await?;
+        let connection = Driven(tokio::spawn(async move {
+            // What went wrong is told where the body is read.
+            let _ = connection.await;
+        }));
+        let (head, body) = sender.send_request(request).await?.into_parts();
+        Ok(Lines {
+            status: head.status,
+            body,
+            buffer: BytesMut::new(),
+            _connection: connection,
+        })
+    }
+
+    async fn send(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin,
+        method: Method,
+        headers: &[(&'static str, &str)],
+        body: Bytes,
+    ) -> Result<Response<Bytes>, Box<dyn Error + Send + Sync>> {
+        let request = self.request(method, headers, body)?;
         let (mut sender, connection) = http1::Builder::new()
             .max_buf_size(HEAD_LEN_MAX)
             .handshake(TokioIo::new(stream))

@@ -1,11 +1,11 @@
 //! From the text that names servers to whatever knows them.
 
-use super::HttpRegistry;
+use super::{Advertise, Etcd, HttpRegistry};
 use crate::address::{AddressError, Target};
 use crate::discover::{Discover, Static};
 
 /// Whoever knows the servers that this target names: `http://127.0.0.1:9998/_tinyrpc_/registry`,
-/// `static:tcp@10.0.0.1:9999,tcp@10.0.0.2:9999`, or the address of one server.
+/// `etcd://10.0.0.1:2379,10.0.0.2:2379/`, `static:tcp@10.0.0.1:9999,tcp@10.0.0.2:9999`, or the address of one server.
 ///
 /// ```
 /// use farcall::Cluster;
@@ -33,8 +33,29 @@ pub fn open(target: &str) -> Result<Box<dyn Discover>, AddressError> {
         Target::Server(address) => Box::new(Static::new([address])),
         Target::Static(addresses) => Box::new(Static::new(addresses)),
         Target::Registry(url) => Box::new(HttpRegistry::new(&url)?),
-        Target::Etcd(..) => return unknown("etcd"),
+        Target::Etcd(..) => Box::new(Etcd::new(target)?),
         Target::Dns(_) => return unknown("DNS"),
         Target::File(_) => return unknown("files"),
+    })
+}
+
+/// The registry that this target names, for servers to enter themselves in: `http://127.0.0.1:9998/_tinyrpc_/registry`
+/// or `etcd://10.0.0.1:2379,10.0.0.2:2379/`.
+///
+/// # Errors
+///
+/// When the text is no target, or one that others write.
+pub fn open_to_enter(target: &str) -> Result<Box<dyn Advertise>, AddressError> {
+    Ok(match target.parse()? {
+        Target::Registry(url) => Box::new(HttpRegistry::new(&url)?),
+        Target::Etcd(..) => Box::new(Etcd::new(target)?),
+        _ => {
+            let wrong = "no server enters itself there: it is not a registry";
+            return Err(AddressError::new(
+                target,
+                wrong,
+                "http://127.0.0.1:9998/_tinyrpc_/registry",
+            ));
+        }
     })
 }

@@ -24,6 +24,12 @@ pub trait Advertise: Send + Sync + 'static {
     fn advertise(&self, endpoint: Endpoint) -> Result<Registrar, AddressError>;
 }
 
+impl Advertise for Box<dyn Advertise> {
+    fn advertise(&self, endpoint: Endpoint) -> Result<Registrar, AddressError> {
+        (**self).advertise(endpoint)
+    }
+}
+
 /// Keeps one server in a registry. It never gives up.
 #[derive(Debug)]
 pub struct Registrar {

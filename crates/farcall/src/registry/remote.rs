@@ -10,9 +10,10 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::registrar::{Advertise, Beat, Registrar};
-use super::{Record, SERVER, SERVERS, STATE, TTL_MS, WEIGHT, ZONE};
-use crate::address::{Address, AddressError};
+use super::{Listed, SERVER, SERVERS, STATE, TTL_MS, WEIGHT, ZONE};
+use crate::address::AddressError;
 use crate::discover::backoff::{Backoff, jittered};
+use crate::discover::record::read_address;
 use crate::discover::{Discover, Endpoint, Publisher, Snapshot, State};
 use crate::error::{Code, Error, Reached};
 use crate::http::client::Url;
@@ -216,7 +217,7 @@ fn read_list(reply: &Response<Bytes>) -> Result<List, String> {
         };
         let list = list.to_str().map_err(|_| "the list is not ASCII text")?;
         let addresses = list.split(',').map(str::trim).filter(|a| !a.is_empty());
-        addresses.map(read_address).collect()
+        addresses.map(read_old).collect()
     };
 
     let mut list = List {
@@ -240,27 +241,24 @@ fn read_list(reply: &Response<Bytes>) -> Result<List, String> {
 }
 
 fn read_record(record: serde_json::Value) -> Result<Entry, String> {
-    let record: Record<String> = serde_json::from_value(record).map_err(|e| e.to_string())?;
-    let mut entry = read_address(&record.address)?;
-    entry.endpoint.state = State::from_name(&record.state);
-    entry.endpoint.weight = record.weight;
-    entry.endpoint.zone = record.zone;
-    entry.age = Some(Duration::from_secs(record.age_s));
-    Ok(entry)
+    let listed: Listed = serde_json::from_value(record).map_err(|e| e.to_string())?;
+    Ok(Entry {
+        endpoint: listed.record.into_endpoint()?,
+        age: Some(Duration::from_secs(listed.age_s)),
+    })
 }
 
-fn read_address(address: &str) -> Result<Entry, String> {
-    let address: Result<Address, AddressError> = address.parse();
-    let entry = |address| Entry {
-        endpoint: Endpoint::new(address),
+fn read_old(address: &str) -> Result<Entry, String> {
+    Ok(Entry {
+        endpoint: Endpoint::new(read_address(address)?),
         age: None,
-    };
-    address.map(entry).map_err(|e| e.to_string())
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Address;
 
     fn reply(headers: &[(&str, &str)], body: &str) -> Response<Bytes> {
         let mut reply = Response::builder();

@@ -26,6 +26,8 @@ use crate::slab::Slab;
 use crate::transport::{ReadHalf, Stream};
 use crate::{Context, Error, Result};
 
+/// A client that takes no byte of its replies for so long is given up: they are memory.
+const STALL_MAX: Duration = Duration::from_secs(10);
 /// How long a closed connection waits for the peer to have read what was written last.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -160,9 +162,8 @@ async fn open(shared: &Shared, stream: &mut Stream, inbox: &mut Inbox) -> Result
                 }
                 _ => {
                     stream.writer.write_all(NO_SUCH_PATH).await?;
-                    stream.writer.shutdown().await?;
-                    let _ = timeout(LINGER, discard(&mut stream.reader)).await;
-                    Ok(Opened::Done)
+                    let text = format!("CONNECT asks for {path:?}, where nothing is");
+                    Err(Violation::new(text).into())
                 }
             }
         }
@@ -205,7 +206,7 @@ async fn hello(
     };
     inbox.consume(len);
     let codec = hello.codec()?;
-    let ack = hello.acknowledge(Features::ALL);
+    let ack = hello.acknowledge(Features::ALL, shared.config.in_flight_max);
     let mut bytes = Vec::new();
     ack.write(&mut bytes);
     stream.writer.write_all(&bytes).await?;
@@ -314,7 +315,7 @@ impl Connection {
         let _stops = StopRunning(&connection);
         let writing = {
             let connection = Arc::clone(&connection);
-            tokio::spawn(async move { connection.link.write_loop(writer).await })
+            tokio::spawn(async move { connection.link.write_loop(writer, STALL_MAX).await })
         };
         let mut writing = AbortOnDrop(writing);
         let mut reader = reader;
@@ -377,6 +378,7 @@ impl Connection {
         mut inbox: Inbox,
     ) -> Result<(), Trouble> {
         let mut frames = FrameReader::new(self.framing, Side::Server, &self.shared.config.limits);
+        let mut is_full = false;
         loop {
             let at_least = loop {
                 match frames.next(inbox.bytes())? {
@@ -386,11 +388,17 @@ impl Connection {
                     }
                     Step::Message { consumed, body } => {
                         let (header, body) = frames.message(body);
-                        let is_full = self.receive(header, body);
+                        // Looked at before a call begins, and not after the last that may: what a peer that keeps to
+                        // the number it was told sends then are cancels, and they are what makes room.
+                        if is_full && header.kind == Kind::Call {
+                            self.fewer_running().await;
+                            is_full = false;
+                        }
+                        is_full |= self.receive(header, body);
                         inbox.consume(consumed);
                         // One read may hold thousands of requests, and each may have a large reply.
-                        if is_full || self.link.is_full() {
-                            self.room().await;
+                        if self.link.is_full() {
+                            self.link.room(|_| true).await;
                         }
                     }
                 }
@@ -404,8 +412,8 @@ impl Connection {
         }
     }
 
-    /// Pressure flows backward: a peer with too many handlers at work, or too many replies to take, is not read from.
-    async fn room(&self) {
+    /// Pressure flows backward: a peer with too many handlers at work is not read from.
+    async fn fewer_running(&self) {
         poll_fn(|context| {
             let side = &mut self.link.lock().side;
             if side.running.len() < self.shared.config.in_flight_max {
@@ -415,7 +423,6 @@ impl Connection {
             Poll::Pending
         })
         .await;
-        self.link.room().await;
     }
 
     /// Does what a message asks. True when no more handlers can be at work.

@@ -3,6 +3,8 @@
 mod calls;
 mod cluster;
 mod discover;
+mod etcd;
+mod etcd_server;
 mod handshake;
 mod limits;
 mod load;

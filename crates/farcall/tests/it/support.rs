@@ -129,9 +129,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
     pub(crate) async fn open(mut stream: S, codec: Codec, features: Features) -> Raw<S> {
         let hello = hello(codec, features);
         stream.write_all(&hello).await.unwrap();
-        let mut ack = vec![0; hello.len()];
-        soon(stream.read_exact(&mut ack)).await.unwrap();
-        assert_eq!(ack, hello, "the server has every feature");
+        let mut ack = Vec::new();
+        while ack.last() != Some(&b'\n') {
+            ack.push(soon(stream.read_u8()).await.unwrap());
+        }
+        let (ack, _) = Hello::read(&ack, &Limits::default()).unwrap().unwrap();
+        assert_eq!(ack.features(), features, "the server has every feature");
         Raw::opened(stream, Framing::Farcall(codec), Side::Client)
     }
 
