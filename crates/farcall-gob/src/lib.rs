@@ -177,7 +177,7 @@ pub use error::{Error, ErrorKind};
 pub use gob::Gob;
 pub use impls::{BinaryEncoded, Complex, GoString, GobEncoded, SelfEncoded, TextEncoded};
 pub use limits::Limits;
-pub use schema::{Field, Kind, Node, NodeId, Opaque, Schema, SchemaBuilder};
+pub use schema::{Field, Kind, Node, NodeId, Opaque, Schema, SchemaBuilder, TypeSyntaxError};
 pub use value::{Dynamic, Thin, Value};
 
 /// What the derive's output calls. Not part of the API.

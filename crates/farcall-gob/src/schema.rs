@@ -4,7 +4,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
+mod parse;
 mod print;
+
+pub use parse::TypeSyntaxError;
 
 /// The index of a [`Node`] in its [`Schema`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -347,4 +350,26 @@ pub(crate) fn basic_nodes() -> Vec<Node> {
         kind,
     })
     .collect()
+}
+
+/// A type of Go's library that encodes itself: how, its name on the wire, its name in Go, its name in Rust if it has one.
+pub(crate) type WellKnown = (Opaque, &'static str, &'static str, &'static str);
+
+/// Those of them that are known by name.
+pub(crate) fn well_known() -> &'static [WellKnown] {
+    &[
+        (Opaque::Gob, "Time", "time.Time", "std::time::SystemTime"),
+        (Opaque::Gob, "Int", "big.Int", ""),
+        (Opaque::Gob, "Rat", "big.Rat", ""),
+        (Opaque::Gob, "Float", "big.Float", ""),
+        (Opaque::Binary, "URL", "url.URL", ""),
+        (Opaque::Binary, "Addr", "netip.Addr", "std::net::IpAddr"),
+        (
+            Opaque::Binary,
+            "AddrPort",
+            "netip.AddrPort",
+            "std::net::SocketAddr",
+        ),
+        (Opaque::Binary, "Prefix", "netip.Prefix", ""),
+    ]
 }
