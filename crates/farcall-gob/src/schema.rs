@@ -6,6 +6,9 @@ use std::sync::{Arc, OnceLock};
 
 mod print;
 
+#[cfg(feature = "serde")]
+pub(crate) use print::go_name;
+
 /// The index of a [`Node`] in its [`Schema`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodeId(pub(crate) u32);
