@@ -161,6 +161,8 @@ mod value;
 
 mod canonical;
 
+#[cfg(feature = "serde")]
+mod adapter;
 #[cfg(any(feature = "json", feature = "serde"))]
 mod base64;
 #[cfg(feature = "json")]
@@ -171,6 +173,8 @@ mod message;
 #[cfg(feature = "derive")]
 pub use farcall_macros::Gob;
 
+#[cfg(feature = "serde")]
+pub use adapter::Serde;
 pub use decode::{Decoder, Next, Types};
 pub use encode::{Encoder, Mark};
 pub use error::{Error, ErrorKind};

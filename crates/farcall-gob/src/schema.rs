@@ -8,6 +8,8 @@ mod parse;
 mod print;
 
 pub use parse::TypeSyntaxError;
+#[cfg(feature = "serde")]
+pub(crate) use print::go_name;
 
 /// The index of a [`Node`] in its [`Schema`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
