@@ -27,7 +27,9 @@ use crate::discover::{Endpoint, State};
 use crate::http::{self, Reply, Request, Surface};
 
 mod adverts;
+mod dns;
 mod etcd;
+mod file;
 mod listen;
 mod open;
 mod registrar;
@@ -35,7 +37,9 @@ mod remote;
 mod table;
 
 pub(crate) use adverts::{Advertised, Adverts};
+pub use dns::Dns;
 pub use etcd::Etcd;
+pub use file::File;
 pub use listen::RegistryServer;
 pub use open::{open, open_to_enter};
 pub use registrar::{Advertise, Beat, Registrar, Registration};

@@ -549,7 +549,7 @@ mod tests {
         let mut found = Vec::new();
         loop {
             match reader.next(rest)? {
-                Step::More { consumed, .. } if consumed == 0 => return Ok(found),
+                Step::More { consumed: 0, .. } => return Ok(found),
                 Step::More { consumed, .. } => rest = &rest[consumed..],
                 Step::Message { consumed, body } => {
                     let body = match &reader.argument {

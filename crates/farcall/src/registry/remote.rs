@@ -1,20 +1,19 @@
 //! A registry over HTTP, seen from servers (heartbeats) and clients (lists). The contract is in `registry`.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::header::CONTENT_TYPE;
 use hyper::{Method, Response};
 use tokio::sync::watch;
-use tokio::time::sleep;
 
 use super::registrar::{Advertise, Beat, Registrar};
 use super::{Listed, SERVER, SERVERS, STATE, TTL_MS, WEIGHT, ZONE};
 use crate::address::AddressError;
-use crate::discover::backoff::{Backoff, jittered};
+use crate::discover::poll::poll;
 use crate::discover::record::read_address;
-use crate::discover::{Discover, Endpoint, Publisher, Snapshot, State};
+use crate::discover::{Discover, Endpoint, Snapshot, State};
 use crate::error::{Code, Error, Reached};
 use crate::http::client::Url;
 
@@ -113,35 +112,21 @@ impl HttpRegistry {
 
 impl Discover for HttpRegistry {
     fn watch(&self) -> watch::Receiver<Arc<Snapshot>> {
-        let (mut publisher, snapshots) = Publisher::new(self.url.to_string());
         let registry = self.clone();
-        tokio::spawn(async move {
-            let mut backoff = Backoff::new(Duration::from_millis(500), registry.refresh);
-            let mut known_bad = Vec::new();
-            loop {
-                let pause = match registry.list().await {
-                    Ok(List { entries, bad }) => {
-                        if !bad.is_empty() && bad != known_bad {
-                            let (url, bad) = (&registry.url, bad.join("; "));
-                            tracing::warn!(%url, bad, "the registry lists what is no server");
-                        }
-                        known_bad = bad;
-                        publisher.update(entries.into_iter().map(|entry| entry.endpoint));
-                        backoff.reset();
-                        jittered(registry.refresh)
-                    }
-                    Err(reason) => {
-                        publisher.failed(reason);
-                        backoff.next()
-                    }
-                };
-                tokio::select! {
-                    () = sleep(pause) => {}
-                    () = publisher.closed() => break,
+        let known_bad = Arc::new(Mutex::new(Vec::new()));
+        poll(self.url.to_string(), self.refresh, move || {
+            let (registry, known_bad) = (registry.clone(), Arc::clone(&known_bad));
+            async move {
+                let List { entries, bad } = registry.list().await?;
+                let mut known_bad = known_bad.lock().unwrap_or_else(PoisonError::into_inner);
+                if !bad.is_empty() && bad != *known_bad {
+                    let (url, bad) = (&registry.url, bad.join("; "));
+                    tracing::warn!(%url, bad, "the registry lists what is no server");
                 }
+                *known_bad = bad;
+                Ok(entries.into_iter().map(|entry| entry.endpoint).collect())
             }
-        });
-        snapshots
+        })
     }
 }
 

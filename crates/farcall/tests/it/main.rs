@@ -1,5 +1,6 @@
 //! Tests over real sockets, one module a topic. Everything listens on loopback, at a port that the system chose.
 
+mod backends;
 mod calls;
 mod cluster;
 mod dialects;
