@@ -104,7 +104,7 @@ pub enum Kind {
 
 impl Kind {
     /// The types that this one is made of.
-    pub(crate) fn parts(&self) -> impl Iterator<Item = NodeId> + '_ {
+    pub fn parts(&self) -> impl Iterator<Item = NodeId> + '_ {
         let (one, two, fields) = match self {
             Self::Array { elem, .. } | Self::Slice { elem } => (Some(*elem), None, &[][..]),
             Self::Map { key, elem } => (Some(*key), Some(*elem), &[][..]),
@@ -229,6 +229,11 @@ impl Schema {
     /// All of its types: the ones without a definition first, then the others in no particular order.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
+    }
+
+    /// The indexes of its types, without those that need no definition.
+    pub fn ids(&self) -> impl Iterator<Item = NodeId> + use<> {
+        (BASIC_NODES..self.nodes.len()).map(|ix| NodeId(ix as u32))
     }
 
     /// The same graph, seen from another of its types.
