@@ -16,4 +16,5 @@ mod script;
 mod service;
 mod shutdown;
 mod support;
+mod traffic;
 mod unix;
