@@ -1,172 +1,173 @@
-//! Times farcall-gob on one warm stream, beside postcard and gobwire on the same values.
-//! Prints "case ns" for each; `go/main.go` prints the same for Go.
+//! Encodes and decodes values in a warm stream, and tells how much of a processor's time that takes or how often it
+//! allocates.
+//! It does what its input says, line by line, so that `run` can let it take turns with others.
 
-use std::collections::HashMap;
+mod samples;
+
+use std::error::Error;
 use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::io::{self, Write};
 
-use farcall_gob::{Decoder, Encoder, Gob, Limits, Next};
-use serde::{Deserialize, Serialize};
+use farcall_gob::{Gob, Next};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_bytes::ByteBuf;
 
-#[derive(Gob, Serialize, Deserialize, Clone)]
-struct Args {
-    a: i64,
-    b: i64,
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+fn main() -> Result<()> {
+    for line in io::stdin().lines() {
+        let line = line?;
+        let words: Vec<_> = line.split(' ').collect();
+        let &[codec, case, direction] = &words[..] else {
+            return Err("a line should be: codec case direction".into());
+        };
+        let Measured { each, bytes } = measure(codec, case, direction)?;
+        println!("{each} {bytes}");
+        io::stdout().flush()?;
+    }
+    Ok(())
 }
 
-#[derive(Gob, Serialize, Deserialize, Clone)]
-struct Header {
-    service_method: String,
-    seq: u64,
-    error: String,
-}
-
-#[derive(Gob, Serialize, Deserialize, Clone)]
-struct Point {
-    x: i64,
-    y: i64,
-}
-
-#[derive(Gob, Serialize, Deserialize, Clone)]
-struct Ref {
-    id: i64,
-    kind: String,
-}
-
-#[derive(Gob, Serialize, Deserialize, Clone)]
-struct Payload20 {
-    id: i64,
-    name: String,
-    email: String,
-    age: u32,
-    score: f64,
-    active: bool,
-    tags: Vec<String>,
-    origin: Point,
-    target: Point,
-    attrs: HashMap<String, String>,
-    blob: Vec<u8>,
-    created: i64,
-    updated: i64,
-    parent: Option<Box<Ref>>,
-    children: Vec<Ref>,
-    ratio: f32,
-    flags: u64,
-    level: i8,
-    note: String,
-    matrix: [f64; 4],
-}
-
-fn payload() -> Payload20 {
-    let child = |id| Ref { id, kind: "leaf".into() };
-    Payload20 {
-        id: 123_456,
-        name: "Ada Lovelace".into(),
-        email: "ada@example.com".into(),
-        age: 36,
-        score: 0.875,
-        active: true,
-        tags: ["math", "poetry", "engine"].map(String::from).into(),
-        origin: Point { x: 1, y: 2 },
-        target: Point { x: 300, y: -400 },
-        attrs: [("lang", "en"), ("tz", "UTC")].map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
-        blob: vec![1, 2, 3, 4, 250, 251, 252, 253],
-        created: 1_700_000_000,
-        updated: 1_700_000_123,
-        parent: Some(Box::new(Ref { id: 1, kind: "root".into() })),
-        children: vec![child(2), child(3)],
-        ratio: 0.5,
-        flags: 1 << 40,
-        level: -3,
-        note: "n".into(),
-        matrix: [1.0, 0.0, 0.0, 1.0],
+fn measure(codec: &str, case: &str, direction: &str) -> Result<Measured> {
+    match case {
+        "args" => one(codec, direction, &samples::args()),
+        "order" => one(codec, direction, &samples::order()),
+        "points" => one(codec, direction, &samples::points()),
+        "counting" => one(codec, direction, &samples::counting()),
+        "random" => one(codec, direction, &samples::random()),
+        "map" => one(codec, direction, &samples::map()),
+        // serde takes a Vec<u8> for a list.
+        "bytes" if codec == "postcard" => postcard(direction, &ByteBuf::from(samples::bytes())),
+        "bytes" => one(codec, direction, &samples::bytes()),
+        "strings" => one(codec, direction, &samples::strings()),
+        _ => Err(format!("no such case: {case}").into()),
     }
 }
 
-fn points() -> Vec<Point> {
-    (0..1000).map(|i| Point { x: i, y: -i }).collect()
+fn one<T>(codec: &str, direction: &str, value: &T) -> Result<Measured>
+where
+    T: Gob + gobwire::Encode + gobwire::Decode + Default + Serialize + DeserializeOwned,
+{
+    match codec {
+        "farcall" => farcall(direction, value),
+        "gobwire" => gobwire(direction, value),
+        "postcard" => postcard(direction, value),
+        _ => Err(format!("no such codec: {codec}").into()),
+    }
 }
 
-fn ints() -> Vec<i64> {
-    let mut x = 1u64;
-    (0..10_000)
-        .map(|_| {
-            x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (x as i64) >> (x >> 58 & 63)
-        })
-        .collect()
+fn farcall<T: Gob>(direction: &str, value: &T) -> Result<Measured> {
+    let mut encoder = farcall_gob::Encoder::new();
+    let mut first = vec![];
+    encoder.encode(value, &mut first)?;
+    let mut out = vec![];
+    encoder.encode(value, &mut out)?;
+    if direction == "encode" {
+        return Ok(repeat(|| {
+            out.clear();
+            encoder.encode(black_box(value), &mut out).is_ok() as usize * out.len()
+        }));
+    }
+    let mut decoder = farcall_gob::Decoder::new(farcall_gob::Limits::default());
+    let Next::Value { raw, .. } = decoder.next(&first)? else {
+        return Err("the first message is not whole".into());
+    };
+    decoder.decode::<T>(raw)?;
+    Ok(repeat(|| match decoder.next(black_box(&out)) {
+        Ok(Next::Value { raw, consumed }) => {
+            black_box(decoder.decode::<T>(raw)).is_ok() as usize * consumed
+        }
+        _ => 0,
+    }))
 }
 
-/// The best of several runs, in nanoseconds each.
-fn time(mut run: impl FnMut()) -> f64 {
-    let mut times = 1u64;
-    let count = loop {
-        let start = Instant::now();
-        (0..times).for_each(|_| run());
-        if start.elapsed() > Duration::from_millis(30) {
-            break times;
+fn gobwire<T>(direction: &str, value: &T) -> Result<Measured>
+where
+    T: gobwire::Encode + gobwire::Decode + Default,
+{
+    let mut encoder = gobwire::Encoder::new();
+    let mut first = vec![];
+    encoder.encode_into(value, &mut first)?;
+    let mut out = vec![];
+    encoder.encode_into(value, &mut out)?;
+    if direction == "encode" {
+        return Ok(repeat(|| {
+            out.clear();
+            encoder.encode_into(black_box(value), &mut out).is_ok() as usize * out.len()
+        }));
+    }
+    let mut decoder = gobwire::Decoder::new();
+    let mut rest = &first[..];
+    while let Some((width, len)) = gobwire::parse_length_prefix(rest)? {
+        decoder.push_message(&rest[width..width + len])?;
+        rest = &rest[width + len..];
+        if rest.is_empty() {
+            break;
+        }
+    }
+    decoder.decode::<T>()?;
+    Ok(repeat(|| {
+        let message = black_box(&out[..]);
+        let Ok(Some((width, len))) = gobwire::parse_length_prefix(message) else {
+            return 0;
+        };
+        if decoder.push_message(&message[width..width + len]).is_err() {
+            return 0;
+        }
+        black_box(decoder.decode::<T>()).is_ok() as usize * message.len()
+    }))
+}
+
+fn postcard<T: Serialize + DeserializeOwned>(direction: &str, value: &T) -> Result<Measured> {
+    let bytes = postcard::to_stdvec(value)?;
+    if direction == "encode" {
+        let mut out = vec![0; bytes.len()];
+        return Ok(repeat(|| {
+            postcard::to_slice(black_box(value), &mut out).map_or(0, |out| out.len())
+        }));
+    }
+    Ok(repeat(|| {
+        let message = black_box(&bytes[..]);
+        black_box(postcard::from_bytes::<T>(message)).is_ok() as usize * message.len()
+    }))
+}
+
+struct Measured {
+    /// Nanoseconds, or allocations.
+    each: f64,
+    /// The length of the message, as the last repetition told it; 0 if it failed.
+    bytes: usize,
+}
+
+#[cfg(feature = "allocations")]
+fn repeat(mut run: impl FnMut() -> usize) -> Measured {
+    const TIMES: u32 = 100;
+    let mut bytes = 0;
+    let counted = allocation_counter::measure(|| (0..TIMES).for_each(|_| bytes = run()));
+    let each = counted.count_total as f64 / f64::from(TIMES);
+    Measured { each, bytes }
+}
+
+#[cfg(not(feature = "allocations"))]
+fn repeat(mut run: impl FnMut() -> usize) -> Measured {
+    use std::time::Duration;
+
+    use cpu_time::ProcessTime;
+
+    const AT_LEAST: Duration = Duration::from_millis(20);
+    let (mut times, mut bytes) = (1_u32, 0);
+    // The last round is the one that counts; those before warm up.
+    loop {
+        let start = ProcessTime::now();
+        for _ in 0..times {
+            bytes = run();
+        }
+        let took = start.elapsed();
+        if took >= AT_LEAST {
+            let each = took.as_nanos() as f64 / f64::from(times);
+            return Measured { each, bytes };
         }
         times *= 2;
-    };
-    (0..9)
-        .map(|_| {
-            let start = Instant::now();
-            (0..count).for_each(|_| run());
-            start.elapsed().as_nanos() as f64 / count as f64
-        })
-        .fold(f64::MAX, f64::min)
-}
-
-fn gob<T: Gob>(name: &str, value: &T) {
-    let mut encoder = Encoder::new();
-    let (mut first, mut out) = (vec![], vec![]);
-    encoder.encode(value, &mut first).unwrap();
-    let encode = time(|| {
-        out.clear();
-        encoder.encode(black_box(value), &mut out).unwrap();
-        black_box(&out);
-    });
-    println!("{name}-encode {encode:.1} gob, {} bytes", out.len());
-
-    let mut decoder = Decoder::new(Limits::default());
-    assert!(matches!(decoder.next(&first).unwrap(), Next::Value { .. }));
-    let decode = time(|| {
-        let Next::Value { raw, .. } = decoder.next(black_box(&out)).unwrap() else { unreachable!() };
-        black_box(decoder.decode::<T>(raw).unwrap());
-    });
-    println!("{name}-decode {decode:.1} gob");
-    let types = decoder.types();
-    let decode = time(|| {
-        let Next::Value { raw, .. } = decoder.next(black_box(&out)).unwrap() else { unreachable!() };
-        black_box(types.decode::<T>(raw).unwrap());
-    });
-    println!("{name}-decode {decode:.1} gob through a handle");
-}
-
-fn postcard<T: Serialize + for<'de> Deserialize<'de>>(name: &str, value: &T) {
-    let mut out = vec![];
-    let encode = time(|| {
-        out.clear();
-        out = postcard::to_extend(black_box(value), std::mem::take(&mut out)).unwrap();
-        black_box(&out);
-    });
-    println!("{name}-encode {encode:.1} postcard, {} bytes", out.len());
-    let decode = time(|| {
-        black_box(postcard::from_bytes::<T>(black_box(&out)).unwrap());
-    });
-    println!("{name}-decode {decode:.1} postcard");
-}
-
-fn main() {
-    gob("args", &Args { a: 7, b: 8 });
-    postcard("args", &Args { a: 7, b: 8 });
-    let header = Header { service_method: "Arith.Multiply".into(), seq: 123_456, error: String::new() };
-    gob("header", &header);
-    postcard("header", &header);
-    gob("payload20", &payload());
-    postcard("payload20", &payload());
-    gob("points1000", &points());
-    postcard("points1000", &points());
-    gob("ints10000", &ints());
-    postcard("ints10000", &ints());
+    }
 }

@@ -70,7 +70,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// In the last of some messages, of which `msg` is left.
-    #[inline(always)]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     pub(crate) fn last(msg: &'a [u8], whole: usize) -> Self {
         Self {
             msg,
@@ -126,43 +126,74 @@ impl<'a> Cursor<'a> {
         Error::corrupt(what).at_offset(self.offset())
     }
 
-    #[inline(always)]
+    // The rest of the message goes through registers only: no call that could go slow is given the cursor itself.
+    #[cfg_attr(not(debug_assertions), inline(always))]
     pub(crate) fn uint(&mut self) -> Result<u64, Error> {
         if let Some((&first, rest)) = self.msg.split_first() {
             if first < 0x80 {
                 self.msg = rest;
                 return Ok(first.into());
             }
+            let size = usize::from(first.wrapping_neg());
+            if let (Some(word), Some(left)) = (rest.first_chunk(), rest.get(size..)) {
+                if size < NUMBER_LEN_MAX {
+                    self.msg = left;
+                    return Ok(u64::from_be_bytes(*word) >> (64 - 8 * size));
+                }
+            }
         }
-        self.long_uint()
+        match uint_at_end(self.msg) {
+            Some((value, rest)) => {
+                self.msg = rest;
+                Ok(value)
+            }
+            None => Err(self.no_uint()),
+        }
     }
 
-    fn long_uint(&mut self) -> Result<u64, Error> {
-        let Some((&first, rest)) = self.msg.split_first() else {
-            return Err(self.corrupt("the message ends where a number should be"));
-        };
-        if first < 0x80 {
-            self.msg = rest;
-            return Ok(first.into());
+    /// Many numbers. Those of one length tend to stand in rows, and within a row none has to wait for the length of the
+    /// one before.
+    #[inline]
+    pub(crate) fn uints<T>(
+        &mut self,
+        places: &mut [T],
+        convert: impl Fn(u64) -> Result<T, Error>,
+    ) -> Result<(), Error> {
+        let mut places = places.iter_mut();
+        while let Some(place) = places.next() {
+            let head = self.msg.first().copied().unwrap_or_default();
+            *place = convert(self.uint()?)?;
+            if head < 0x80 {
+                while let Some((&first @ 0..0x80, rest)) = self.msg.split_first() {
+                    let Some(place) = places.next() else { break };
+                    self.msg = rest;
+                    *place = convert(first.into())?;
+                }
+                continue;
+            }
+            let size = usize::from(head.wrapping_neg()).clamp(1, 8);
+            while let Some([first, word @ ..]) = self.msg.first_chunk::<NUMBER_LEN_MAX>() {
+                if *first != head {
+                    break;
+                }
+                let Some(place) = places.next() else { break };
+                self.msg = self.msg.get(1 + size..).unwrap_or_default();
+                *place = convert(u64::from_be_bytes(*word) >> (64 - 8 * size))?;
+            }
         }
-        let size = usize::from(first.wrapping_neg());
-        if size >= NUMBER_LEN_MAX {
-            return Err(bad_number(first).at_offset(self.offset()));
-        }
-        if let Some(word) = rest.first_chunk() {
-            self.msg = rest.get(size..).unwrap_or_default();
-            return Ok(u64::from_be_bytes(*word) >> (64 - 8 * size));
-        }
-        let Some((bytes, rest)) = rest.split_at_checked(size) else {
-            return Err(self.corrupt("the message ends inside a number"));
-        };
-        self.msg = rest;
-        Ok(bytes
-            .iter()
-            .fold(0, |value, &byte| value << 8 | u64::from(byte)))
+        Ok(())
     }
 
-    #[inline(always)]
+    #[cold]
+    fn no_uint(&self) -> Error {
+        match self.msg.first() {
+            None => self.corrupt("the message ends where a number should be"),
+            Some(&first) if first < 0xF8 => bad_number(first).at_offset(self.offset()),
+            Some(_) => self.corrupt("the message ends inside a number"),
+        }
+    }
+
+    #[cfg_attr(not(debug_assertions), inline(always))]
     pub(crate) fn int(&mut self) -> Result<i64, Error> {
         self.uint().map(wire::unzigzag)
     }
@@ -224,6 +255,26 @@ impl<'a> Cursor<'a> {
 
 /// As in Go.
 pub(crate) const INTERFACE_NAME_LEN_MAX: usize = 1024;
+
+/// A number within the last bytes of a message, and what follows.
+#[inline(never)]
+fn uint_at_end(msg: &[u8]) -> Option<(u64, &[u8])> {
+    let (&first, rest) = msg.split_first()?;
+    if first < 0x80 {
+        return Some((first.into(), rest));
+    }
+    let size = usize::from(first.wrapping_neg());
+    if size >= NUMBER_LEN_MAX {
+        return None;
+    }
+    let (bytes, rest) = rest.split_at_checked(size)?;
+    Some((
+        bytes
+            .iter()
+            .fold(0, |value, &byte| value << 8 | u64::from(byte)),
+        rest,
+    ))
+}
 
 #[cold]
 fn bad_number(first: u8) -> Error {

@@ -14,6 +14,9 @@ use crate::schema::{self, Field, Kind, Node, NodeId, Opaque, Schema};
 pub struct Describer {
     nodes: Vec<Node>,
     by_type: HashMap<(TypeId, u32), NodeId, IdHash>,
+    /// Slices, arrays and maps without a name of their own. Equal ones are one type, as in Go: its receivers refuse two
+    /// definitions for what is one type to them.
+    by_kind: HashMap<Kind, NodeId>,
     /// Other names under which a field may arrive: (struct, name) to number.
     aliases: HashMap<(NodeId, &'static str), u32>,
     /// `()`, which takes whatever comes.
@@ -25,6 +28,7 @@ impl Default for Describer {
         Self {
             nodes: schema::basic_nodes(),
             by_type: HashMap::default(),
+            by_kind: HashMap::default(),
             aliases: HashMap::default(),
             unit: None,
         }
@@ -134,6 +138,15 @@ impl Describer {
             kind: Kind::Struct { fields: vec![] },
         });
         let kind = kind(self);
+        if let (true, Kind::Slice { .. } | Kind::Array { .. } | Kind::Map { .. }) =
+            (name.is_empty(), &kind)
+        {
+            if let Some(&equal) = self.by_kind.get(&kind) {
+                self.by_type.insert(key, equal);
+                return equal;
+            }
+            self.by_kind.insert(kind.clone(), id);
+        }
         self.nodes[id.ix()].kind = kind;
         id
     }
@@ -141,22 +154,13 @@ impl Describer {
     /// Adds a type that is given as data.
     pub(crate) fn import(&mut self, ty: &Schema) -> NodeId {
         let base = self.nodes.len();
-        let place = |id: NodeId| {
-            if id.ix() < schema::BASIC_NODES {
-                return id;
-            }
-            NodeId((base + id.ix() - schema::BASIC_NODES) as u32)
+        let place = |id: NodeId| match id.is_basic() {
+            true => id,
+            false => NodeId((base + id.ix() - schema::BASIC_NODES) as u32),
         };
         for node in ty.nodes().iter().skip(schema::BASIC_NODES) {
             let mut node = node.clone();
-            match &mut node.kind {
-                Kind::Array { elem, .. } | Kind::Slice { elem } => *elem = place(*elem),
-                Kind::Map { key, elem } => (*key, *elem) = (place(*key), place(*elem)),
-                Kind::Struct { fields } => fields
-                    .iter_mut()
-                    .for_each(|field| field.ty = place(field.ty)),
-                _ => {}
-            }
+            node.kind.parts_mut().for_each(|part| *part = place(*part));
             self.nodes.push(node);
         }
         place(ty.root())
@@ -197,7 +201,7 @@ impl Schema {
     pub fn of<T: Gob>() -> Self {
         let mut describer = Describer::default();
         let root = T::describe(&mut describer);
-        Self::new(describer.nodes, root)
+        Self::extract(root, |id| describer.nodes.get(id.ix())).expect("all nodes are there")
     }
 }
 

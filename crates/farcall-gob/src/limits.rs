@@ -74,7 +74,7 @@ pub(crate) struct Depth {
 }
 
 impl Depth {
-    #[inline(always)]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     pub(crate) fn new(limits: &Limits) -> Self {
         Self {
             left: limits.depth,
@@ -84,7 +84,7 @@ impl Depth {
     }
 
     /// Goes one level down; false if that is too deep.
-    #[inline(always)]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     #[must_use]
     pub(crate) fn enter(&mut self) -> bool {
         match self.left.checked_sub(1) {
@@ -96,14 +96,14 @@ impl Depth {
         }
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     pub(crate) fn leave(&mut self) {
         self.left += 1;
     }
 }
 
 /// Roughly where the stack ends now.
-#[inline(always)]
+#[cfg_attr(not(debug_assertions), inline(always))]
 fn stack_pointer() -> usize {
     let here = 0u8;
     std::ptr::from_ref(&here) as usize

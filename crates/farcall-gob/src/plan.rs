@@ -55,7 +55,7 @@ impl<'p> At<'p> {
         Self { plans, plan }
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     fn plan(self) -> &'p Plan {
         self.plans
             .plans
@@ -63,7 +63,7 @@ impl<'p> At<'p> {
             .unwrap_or(&Plan::Plain)
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     fn go(self, plan: u32) -> Self {
         Self { plan, ..self }
     }
@@ -87,7 +87,7 @@ impl<'p> At<'p> {
     }
 
     /// The steps over a struct's fields.
-    #[inline(always)]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     pub(crate) fn fields(self) -> FieldPlans<'p> {
         match self.plan() {
             Plan::Struct { fields, .. } => FieldPlans {
@@ -102,13 +102,13 @@ impl<'p> At<'p> {
     }
 
     /// Is the sender's struct the same as ours?
-    #[inline(always)]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     pub fn is_same(self) -> bool {
         matches!(self.plan(), Plan::Struct { same: true, .. })
     }
 
     /// The plan of one of the sender's fields.
-    #[inline(always)]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     pub fn field(self, theirs: u32) -> Self {
         match self.plan() {
             Plan::Struct { fields, .. } => fields
@@ -144,7 +144,7 @@ pub(crate) struct FieldPlans<'p> {
 
 impl<'p> FieldPlans<'p> {
     /// Our number of the sender's field, and how to read it.
-    #[inline(always)]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     pub(crate) fn get(&self, theirs: usize) -> Option<(u32, At<'p>)> {
         self.fields.get(theirs).map(|f| {
             (

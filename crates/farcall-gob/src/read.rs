@@ -9,7 +9,7 @@ use std::rc::Rc;
 use crate::cursor::Cursor;
 use crate::describe::{Describer, IdHash};
 use crate::error::{Error, ErrorKind};
-use crate::gob::Gob;
+use crate::gob::{Gob, GobField};
 use crate::impls::SelfEncoded;
 use crate::limits::{Depth, Limits};
 use crate::plan::{At, FieldPlans, Plans, SKIP};
@@ -19,7 +19,13 @@ use crate::value::{Value, ValueReader};
 use crate::walk::Walk;
 use crate::wire;
 
-type InnerPlans = HashMap<(TypeId, NodeId), (Rc<Plans>, u32), IdHash>;
+/// What was made for the types that interfaces in the value hold. A type that is met for the first time cannot be
+/// prepared for in advance.
+#[derive(Debug, Default)]
+struct Inner {
+    plans: HashMap<(TypeId, NodeId), (Rc<Plans>, u32), IdHash>,
+    schemas: HashMap<NodeId, Schema, IdHash>,
+}
 
 /// Where a value is read from.
 #[derive(Debug)]
@@ -30,8 +36,7 @@ pub struct Reader<'a> {
     depth: Depth,
     /// Bytes of memory that the value may still take.
     memory: usize,
-    /// Plans for what interfaces hold. A type that is met for the first time cannot be planned for in advance.
-    inner_plans: Option<Box<InnerPlans>>,
+    inner: Option<Box<Inner>>,
 }
 
 impl<'a> Reader<'a> {
@@ -42,13 +47,13 @@ impl<'a> Reader<'a> {
             limits,
             depth: Depth::new(limits),
             memory: limits.memory_for(cur.left()),
-            inner_plans: None,
+            inner: None,
             cur,
         }
     }
 
     /// Goes into a value that has parts.
-    #[inline(always)]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     pub fn enter(&mut self) -> Result<(), Error> {
         if self.depth.enter() {
             Ok(())
@@ -58,25 +63,25 @@ impl<'a> Reader<'a> {
     }
 
     /// Comes out of it.
-    #[inline(always)]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     pub fn leave(&mut self) {
         self.depth.leave();
     }
 
     /// A number without sign.
-    #[inline(always)]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     pub fn uint(&mut self) -> Result<u64, Error> {
         self.cur.uint()
     }
 
     /// A number with a sign.
-    #[inline(always)]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     pub fn int(&mut self) -> Result<i64, Error> {
         self.uint().map(wire::unzigzag)
     }
 
     /// A float.
-    #[inline(always)]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     pub fn float(&mut self) -> Result<f64, Error> {
         self.uint().map(wire::float_of)
     }
@@ -123,14 +128,52 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A field beyond those that the struct has.
-    #[cold]
-    pub fn no_such_field(&self, fields: usize) -> Error {
-        self.cur.no_such_field(fields)
+    /// Reads a field, if `step` says that it is the next one, and then the step to the one after it.
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    pub fn next_field<T: GobField>(
+        &mut self,
+        step: u64,
+        place: &mut T,
+        at: At<'_>,
+        name: &'static str,
+    ) -> Result<u64, Error> {
+        if step == 1 {
+            self.field(place, at, name)?;
+            self.uint()
+        } else {
+            Ok(step.saturating_sub(1))
+        }
+    }
+
+    /// Reads a field.
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    pub fn field<T: GobField>(
+        &mut self,
+        place: &mut T,
+        at: At<'_>,
+        name: &'static str,
+    ) -> Result<(), Error> {
+        match T::get(self, at) {
+            Ok(value) => {
+                *place = value;
+                Ok(())
+            }
+            Err(error) => Err(error.in_field(name)),
+        }
+    }
+
+    /// Sees to it that the last step was the end.
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    pub fn no_more_fields(&self, step: u64, fields: usize) -> Result<(), Error> {
+        if step == 0 {
+            Ok(())
+        } else {
+            Err(self.cur.no_such_field(fields))
+        }
     }
 
     /// Begins with a struct's fields.
-    #[inline(always)]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     pub fn fields<'p>(&mut self, at: At<'p>) -> Fields<'p> {
         Fields {
             plans: at.fields(),
@@ -177,7 +220,7 @@ impl<'a> Reader<'a> {
     /// The contents of an interface as a `T`.
     pub fn contents<T: Gob>(&mut self, contents: &Contents<'_>) -> Result<T, Error> {
         let key = (TypeId::of::<T>(), contents.slot);
-        let (plans, plan) = match self.inner_plans.as_ref().and_then(|plans| plans.get(&key)) {
+        let (plans, plan) = match self.inner.as_ref().and_then(|inner| inner.plans.get(&key)) {
             Some(known) => known.clone(),
             None => {
                 let (mut local, mut plans) = (Describer::default(), Plans::default());
@@ -185,8 +228,9 @@ impl<'a> Reader<'a> {
                 let plan = plans.compile(&local, self.table, ours, contents.slot)?;
                 self.charge(plans.memory())?;
                 let made = (Rc::new(plans), plan);
-                self.inner_plans
+                self.inner
                     .get_or_insert_default()
+                    .plans
                     .insert(key, made.clone());
                 made
             }
@@ -242,9 +286,25 @@ impl<'a> Reader<'a> {
 
     /// The sender's type in a slot, and all that it is made of, as a graph of their own. Its memory is counted.
     pub(crate) fn schema(&mut self, slot: NodeId) -> Result<Schema, Error> {
-        self.table
+        if let Some(schema) = self
+            .inner
+            .as_ref()
+            .and_then(|inner| inner.schemas.get(&slot))
+        {
+            return Ok(schema.clone());
+        }
+        if slot.is_basic() {
+            return Ok(Schema::basic(slot));
+        }
+        let schema = self
+            .table
             .schema(slot, &mut self.memory)
-            .ok_or_else(|| self.too_large())
+            .ok_or_else(|| self.too_large())?;
+        self.inner
+            .get_or_insert_default()
+            .schemas
+            .insert(slot, schema.clone());
+        Ok(schema)
     }
 
     /// A value that encodes itself.
@@ -318,7 +378,7 @@ pub struct Fields<'p> {
 
 impl<'p> Fields<'p> {
     /// The number of our field that comes next, and how to read it. Fields that we do not have are passed over.
-    #[inline(always)]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     pub fn step(&mut self, r: &mut Reader<'_>) -> Result<Option<(u32, At<'p>)>, Error> {
         loop {
             let delta = r.uint()?;

@@ -1,11 +1,9 @@
 //! The types that the peer has defined on one stream: filed as they come, looked up by id.
 //! Which of them fit which Rust types is in `plan`.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::cursor::Cursor;
-use crate::describe::IdHash;
 use crate::error::Error;
 use crate::limits::Limits;
 use crate::schema::{self, Field, Kind, Node, NodeId, Opaque, Schema};
@@ -231,46 +229,28 @@ impl Table {
     /// A type and all that it is made of, as a graph of their own. `memory` is what it may take, and pays for it;
     /// `None` if that is too little.
     pub(crate) fn schema(&self, root: NodeId, memory: &mut usize) -> Option<Schema> {
-        let mut nodes = schema::basic_nodes();
-        let mut known: HashMap<NodeId, NodeId, IdHash> = HashMap::default();
-        let mut order = vec![];
-        let mut place = |slot: NodeId, order: &mut Vec<NodeId>| {
-            if slot.ix() < schema::BASIC_NODES {
-                return slot;
-            }
-            *known.entry(slot).or_insert_with(|| {
-                order.push(slot);
-                NodeId((schema::BASIC_NODES + order.len() - 1) as u32)
-            })
-        };
-        let root = place(root, &mut order);
-        let mut next = 0;
-        while let Some(&slot) = order.get(next) {
-            next += 1;
-            let mut node = Node::clone(self.node(slot)?);
+        // The basic types are in each graph, once in a list that grows and once for good.
+        *memory = memory.checked_sub(3 * schema::BASIC_NODES * size_of::<Node>())?;
+        Schema::extract(root, |slot| {
+            let node = self.node(slot)?;
             let fields = match &node.kind {
-                Kind::Struct { fields } => fields.len(),
+                Kind::Struct { fields } => size_of_val(&**fields),
                 _ => 0,
             };
-            // For the node, its fields, and the lists above while they grow.
-            let size = 4 * size_of::<Node>() + fields * size_of::<Field>();
-            *memory = memory.checked_sub(size)?;
-            match &mut node.kind {
-                Kind::Array { elem, .. } | Kind::Slice { elem } => *elem = place(*elem, &mut order),
-                Kind::Map { key, elem } => {
-                    *key = place(*key, &mut order);
-                    *elem = place(*elem, &mut order);
-                }
-                Kind::Struct { fields } => {
-                    for field in fields {
-                        field.ty = place(field.ty, &mut order);
-                    }
-                }
-                _ => {}
-            }
-            nodes.push(node);
-        }
-        Some(Schema::new(nodes, root))
+            // For the node, its fields, and the lists of nodes while they grow.
+            *memory = memory.checked_sub(4 * size_of::<Node>() + fields)?;
+            Some(&**node)
+        })
+    }
+
+    /// All types that were named, in that order.
+    pub(crate) fn graph(&self) -> Schema {
+        let undefined = || Node {
+            name: Arc::default(),
+            kind: Kind::Interface,
+        };
+        let node = |slot: &Slot| slot.node.as_deref().map_or_else(undefined, Node::clone);
+        Schema::new(self.slots.iter().map(node).collect(), NodeId::INTERFACE)
     }
 
     pub(crate) fn has_changed(&self) -> bool {
@@ -288,21 +268,6 @@ impl Table {
             self.slots[slot.ix()] = newer.slots[slot.ix()].clone();
         }
         self.by_id.clone_from(&newer.by_id);
-    }
-}
-
-impl Kind {
-    /// The types that this one is made of.
-    pub(crate) fn parts(&self) -> impl Iterator<Item = NodeId> + '_ {
-        let (one, two, fields) = match self {
-            Self::Array { elem, .. } | Self::Slice { elem } => (Some(*elem), None, &[][..]),
-            Self::Map { key, elem } => (Some(*key), Some(*elem), &[][..]),
-            Self::Struct { fields } => (None, None, &fields[..]),
-            _ => (None, None, &[][..]),
-        };
-        one.into_iter()
-            .chain(two)
-            .chain(fields.iter().map(|f| f.ty))
     }
 }
 

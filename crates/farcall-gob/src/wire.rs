@@ -18,7 +18,7 @@ pub(crate) mod id {
 pub(crate) const NUMBER_LEN_MAX: usize = 9;
 
 /// A number's bytes, left aligned, and how many of them count.
-#[inline(always)]
+#[cfg_attr(not(debug_assertions), inline(always))]
 pub(crate) fn uint_bytes(value: u64) -> ([u8; 16], usize) {
     let mut bytes = [0; 16];
     if value < 128 {
@@ -32,7 +32,7 @@ pub(crate) fn uint_bytes(value: u64) -> ([u8; 16], usize) {
 }
 
 /// Appends a number.
-#[inline(always)]
+#[cfg_attr(not(debug_assertions), inline(always))]
 pub(crate) fn put_uint(out: &mut Vec<u8>, value: u64) {
     if value < 128 {
         out.push(value as u8);
@@ -46,23 +46,23 @@ pub(crate) fn put_uint(out: &mut Vec<u8>, value: u64) {
 }
 
 /// Signed numbers travel as unsigned ones: the lowest bit says "negative, inverted".
-#[inline(always)]
+#[cfg_attr(not(debug_assertions), inline(always))]
 pub(crate) fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)) as u64
 }
 
-#[inline(always)]
+#[cfg_attr(not(debug_assertions), inline(always))]
 pub(crate) fn unzigzag(value: u64) -> i64 {
     (value >> 1) as i64 ^ -((value & 1) as i64)
 }
 
 /// Floats travel with their bytes reversed, so that round numbers are short.
-#[inline(always)]
+#[cfg_attr(not(debug_assertions), inline(always))]
 pub(crate) fn float_bits(value: f64) -> u64 {
     value.to_bits().swap_bytes()
 }
 
-#[inline(always)]
+#[cfg_attr(not(debug_assertions), inline(always))]
 pub(crate) fn float_of(bits: u64) -> f64 {
     f64::from_bits(bits.swap_bytes())
 }

@@ -3,7 +3,7 @@
 use crate::cursor::INTERFACE_NAME_LEN_MAX;
 use crate::encode::{SentTypes, Top};
 use crate::error::{Error, ErrorKind};
-use crate::gob::Gob;
+use crate::gob::{Gob, GobField};
 use crate::impls::SelfEncoded;
 use crate::limits::{Depth, Limits};
 use crate::schema::Schema;
@@ -67,8 +67,22 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
+    /// A struct's field, unless it is left out. `last` is one more than the number of the field that was written last.
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    pub fn field<T: GobField>(
+        &mut self,
+        value: &T,
+        number: u32,
+        last: &mut u32,
+        name: &'static str,
+    ) -> Result<(), Error> {
+        value
+            .put_field(number, last, self)
+            .map_err(|error| error.in_field(name))
+    }
+
     /// Goes into a value that has parts.
-    #[inline(always)]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     pub fn enter(&mut self) -> Result<(), Error> {
         if self.depth.enter() {
             Ok(())
@@ -78,13 +92,13 @@ impl<'a> Writer<'a> {
     }
 
     /// Comes out of it.
-    #[inline(always)]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     pub fn leave(&mut self) {
         self.depth.leave();
     }
 
     /// The mark that ends a struct.
-    #[inline(always)]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     pub fn end(&mut self) {
         self.out.push(0);
     }
@@ -105,19 +119,19 @@ impl<'a> Writer<'a> {
     }
 
     /// A number without sign; also a count, and the step to the next field.
-    #[inline(always)]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     pub fn uint(&mut self, value: u64) {
         wire::put_uint(self.out, value);
     }
 
     /// A number with a sign.
-    #[inline(always)]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     pub fn int(&mut self, value: i64) {
         self.uint(wire::zigzag(value));
     }
 
     /// A float.
-    #[inline(always)]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     pub fn float(&mut self, value: f64) {
         self.uint(wire::float_bits(value));
     }
@@ -139,7 +153,7 @@ impl<'a> Writer<'a> {
     }
 
     /// The step to a field and its number in one go.
-    #[inline(always)]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     pub fn uint_after(&mut self, delta: u32, value: u64) {
         if delta >= 128 {
             self.uint(delta.into());

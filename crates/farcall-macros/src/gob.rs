@@ -282,33 +282,15 @@ fn structure(
             // Nearly always, both sides have the same struct: then its fields come in their order, or not at all.
             if at.is_same() {
                 let mut step = r.uint()?;
-                #(if step == 1 {
-                    match <#tys as GobField>::get(r, at.field(#numbers)) {
-                        Ok(value) => #locals = value,
-                        Err(error) => return Err(error.in_field(#wire_names)),
+                #(step = r.next_field(step, &mut #locals, at.field(#numbers), #wire_names)?;)*
+                r.no_more_fields(step, #count)?;
+            } else {
+                let mut fields = r.fields(at);
+                while let Some((number, at)) = fields.step(r)? {
+                    match number {
+                        #(#numbers => r.field(&mut #locals, at, #wire_names)?,)*
+                        _ => {}
                     }
-                    step = r.uint()?;
-                } else if step != 0 {
-                    step -= 1;
-                })*
-                if step != 0 {
-                    return Err(r.no_such_field(#count));
-                }
-                if <Self as Gob>::NESTS {
-                    r.leave();
-                }
-                return Ok(Self {
-                    #(#idents: #locals,)* #(#skipped: ::core::default::Default::default(),)*
-                });
-            }
-            let mut fields = r.fields(at);
-            while let Some((number, at)) = fields.step(r)? {
-                match number {
-                    #(#numbers => match <#tys as GobField>::get(r, at) {
-                        Ok(value) => #locals = value,
-                        Err(error) => return Err(error.in_field(#wire_names)),
-                    },)*
-                    _ => {}
                 }
             }
         }
@@ -318,11 +300,7 @@ fn structure(
     } else {
         (
             quote!(let mut last = 0;),
-            quote!(#(
-                if let Err(error) = GobField::put_field(&self.#idents, #numbers, &mut last, w) {
-                    return Err(error.in_field(#wire_names));
-                }
-            )*),
+            quote!(#(w.field(&self.#idents, #numbers, &mut last, #wire_names)?;)*),
         )
     };
     let methods = quote! {

@@ -31,6 +31,9 @@ struct Extension {
     version: u32,
     #[serde(rename = "Feat", default)]
     features: Vec<String>,
+    /// In an acknowledgement: how many requests of this connection the server has at work at a time.
+    #[serde(rename = "InFlight", default, skip_serializing_if = "Option::is_none")]
+    in_flight_max: Option<u32>,
 }
 
 /// What two farcall peers agreed on beyond TinyRPC's protocol. With older peers nothing is on.
@@ -118,7 +121,8 @@ impl Hello {
         }
     }
 
-    /// Reads a whole `Option` at the front of `input`. `Some` also says how many bytes it took.
+    /// Reads a whole `Option` at the front of `input`. `Some` also says how many bytes it took: with the line feed behind
+    /// it where the codec is binary. Elsewhere that may come later, and is passed over by the reader of what follows.
     ///
     /// # Errors
     ///
@@ -143,7 +147,16 @@ impl Hello {
                 "the magic number is {magic}, not {MAGIC}"
             )));
         }
-        Ok(Some((hello, end)))
+        let is_binary = Codec::from_mime(&hello.codec_type).is_some_and(Codec::is_binary);
+        match (is_binary, input.get(end)) {
+            (false, _) => Ok(Some((hello, end))),
+            // A binary frame can begin with the byte that a line feed is.
+            (true, Some(b'\n')) => Ok(Some((hello, end + 1))),
+            (true, None) => Ok(None),
+            (true, Some(other)) => Err(Violation::new(format!(
+                "byte {other:#04x} follows the handshake, not a line feed"
+            ))),
+        }
     }
 
     /// Appends the `Option` and the newline that ends it, as Go's encoder writes them.
@@ -176,11 +189,22 @@ impl Hello {
         self.handle_timeout
     }
 
-    /// The acknowledgement: the same `Option`, with those features that the server has too.
-    pub fn acknowledge(&self, server: Features) -> Hello {
+    /// How many requests of this connection the server has at work at a time, by its acknowledgement. `None` when it
+    /// does not say. What a client sends beyond them is not read until one has ended.
+    pub fn in_flight_max(&self) -> Option<usize> {
+        let max = self.farcall.as_ref()?.in_flight_max?;
+        usize::try_from(max).ok().filter(|max| *max > 0)
+    }
+
+    /// The acknowledgement: the same `Option`, with those features that the server has too, and with the number of
+    /// requests that it has at work at a time.
+    pub fn acknowledge(&self, server: Features, in_flight_max: usize) -> Hello {
         let mut ack = self.clone();
         if self.farcall.is_some() {
             ack.farcall = Extension::of(self.features().and(server));
+        }
+        if let Some(farcall) = &mut ack.farcall {
+            farcall.in_flight_max = u32::try_from(in_flight_max).ok();
         }
         ack
     }
@@ -191,6 +215,7 @@ impl Extension {
         (features != Features::default()).then(|| Extension {
             version: 1,
             features: features.names(),
+            in_flight_max: None,
         })
     }
 }
@@ -209,7 +234,7 @@ mod tests {
         assert_eq!(consumed, GO.len() - 1, "the newline is looked at later");
         assert_eq!(hello.codec(), Ok(Codec::Gob));
         let mut ack = Vec::new();
-        hello.acknowledge(Features::ALL).write(&mut ack);
+        hello.acknowledge(Features::ALL, 256).write(&mut ack);
         assert_eq!(ack, GO);
     }
 
@@ -227,8 +252,12 @@ mod tests {
             cancel: false,
             ..Features::ALL
         };
-        let ack = offered.acknowledge(server);
+        let ack = offered.acknowledge(server, 256);
         assert_eq!(ack.features(), server);
+        assert_eq!(
+            (offered.in_flight_max(), ack.in_flight_max()),
+            (None, Some(256))
+        );
         assert_eq!(ack.codec(), Ok(Codec::Json));
     }
 
@@ -240,6 +269,24 @@ mod tests {
                 Ok(None),
                 "{len} bytes"
             );
+        }
+    }
+
+    #[test]
+    fn before_binary_frames_the_line_feed_is_a_part_of_the_handshake() {
+        let limits = Limits::default();
+        for codec in [Codec::MessagePack, Codec::Postcard] {
+            let mut bytes = Vec::new();
+            Hello::new(codec, 0, 0, Features::ALL).write(&mut bytes);
+            let len = bytes.len();
+            assert_eq!(Hello::read(&bytes[..len - 1], &limits), Ok(None));
+            // A frame of ten bytes begins like a line feed.
+            bytes.extend([10, 0, 0, 0]);
+            let (_, consumed) = Hello::read(&bytes, &limits).unwrap().unwrap();
+            assert_eq!(consumed, len);
+            bytes[len - 1] = 11;
+            let refused = Hello::read(&bytes, &limits).unwrap_err();
+            assert!(refused.to_string().contains("not a line feed"), "{refused}");
         }
     }
 

@@ -63,11 +63,11 @@
 mod error;
 
 mod address;
+mod slab;
 mod transport;
 
 mod inbox;
 mod link;
-mod slab;
 
 mod context;
 mod router;
@@ -94,11 +94,11 @@ pub use channel::Channel;
 pub use client::{Call, CallFuture, Client, ClientBuilder, Pending};
 pub use cluster::{Cluster, ClusterBuilder};
 pub use context::Context;
-pub use describe::describe;
+pub use describe::{MethodTypes, ServiceTypes, describe, describe_types};
 pub use error::{Code, Error, Reached, Result};
-pub use farcall_gob::Gob;
+pub use farcall_gob::{Gob, Schema, TypeSyntaxError};
 pub use farcall_macros::{message, service};
-pub use farcall_wire::{Codec, Limits, Message};
+pub use farcall_wire::{Codec, Dynamic, Limits, Message};
 pub use registry::Registry;
 pub use router::{Method, MethodSnapshot, RegisterError, Service, ServiceSnapshot};
 pub use server::{Handle, Server, ServerBuilder, StartError};

@@ -11,14 +11,13 @@ use std::time::{Duration, Instant};
 use farcall_wire::{Body, EncodeError, FrameWriter, Header};
 use tokio::io::AsyncWriteExt;
 
+use crate::slab::Slab;
 use crate::transport::WriteHalf;
 
 /// Queued bytes above which a connection takes no more: writing to it waits, and a server stops reading from it.
 const QUEUED_MAX: usize = 1 << 20;
 /// A send buffer that grew larger is not kept.
 const KEPT_MAX: usize = 256 << 10;
-/// A peer that takes no byte for so long is given up.
-const STALL_MAX: Duration = Duration::from_secs(10);
 
 /// A connection's state: what is to be written, and `side`, which is what only one end knows.
 pub(crate) struct Link<S> {
@@ -38,7 +37,7 @@ pub(crate) struct Sending<S> {
     accepted: u64,
     closing: bool,
     writer: Option<Waker>,
-    waiting_for_room: Vec<Waker>,
+    waiting_for_room: Slab<Waker>,
     waiting_for_idle: Option<Waker>,
     pub(crate) side: S,
 }
@@ -54,7 +53,7 @@ impl<S> Link<S> {
             accepted: 0,
             closing: false,
             writer: None,
-            waiting_for_room: Vec::new(),
+            waiting_for_room: Slab::default(),
             waiting_for_idle: None,
             side,
         });
@@ -71,14 +70,22 @@ impl<S> Link<S> {
         self.sending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until the connection takes more.
-    pub(crate) async fn room(&self) {
+    /// Waits until the connection takes more and `has_room` holds of the side.
+    pub(crate) async fn room(&self, has_room: impl Fn(&S) -> bool) {
+        let mut waits = Waits {
+            link: self,
+            id: None,
+        };
         poll_fn(|context| {
             let mut sending = self.lock();
-            if sending.has_room() {
+            if sending.has_room() && has_room(&sending.side) {
                 return Poll::Ready(());
             }
-            sending.waiting_for_room.push(context.waker().clone());
+            let waiting = &mut sending.waiting_for_room;
+            match waits.id.and_then(|id| waiting.get_mut(id)) {
+                Some(waker) => waker.clone_from(context.waker()),
+                None => waits.id = Some(waiting.insert(context.waker().clone())),
+            }
             Poll::Pending
         })
         .await;
@@ -98,7 +105,13 @@ impl<S> Link<S> {
     }
 
     /// Writes what is queued, until the connection closes and all is written, or the peer fails.
-    pub(crate) async fn write_loop(&self, mut writer: WriteHalf) -> io::Result<()> {
+    ///
+    /// A peer that takes no byte for `stall_max` is given up.
+    pub(crate) async fn write_loop(
+        &self,
+        mut writer: WriteHalf,
+        stall_max: Duration,
+    ) -> io::Result<()> {
         let mut batch = Vec::new();
         let queue = |context: &mut Context<'_>, batch: &mut Vec<u8>| {
             let polled = self.lock().poll_queue(context);
@@ -114,8 +127,8 @@ impl<S> Link<S> {
             self.lock().take_batch(&mut batch);
             let mut rest = batch.as_slice();
             while !rest.is_empty() {
-                let write = tokio::time::timeout(STALL_MAX, writer.write(rest)).await;
-                let count = write.unwrap_or_else(|_| Err(stalled()))?;
+                let write = tokio::time::timeout(stall_max, writer.write(rest)).await;
+                let count = write.unwrap_or_else(|_| Err(stalled(stall_max)))?;
                 if count == 0 {
                     return Err(io::ErrorKind::WriteZero.into());
                 }
@@ -127,8 +140,22 @@ impl<S> Link<S> {
     }
 }
 
-fn stalled() -> io::Error {
-    let text = format!("the peer took no byte for {} s", STALL_MAX.as_secs());
+/// Someone who waits for room, however long and however often polled: one waker, gone with who waits.
+struct Waits<'a, S> {
+    link: &'a Link<S>,
+    id: Option<u64>,
+}
+
+impl<S> Drop for Waits<'_, S> {
+    fn drop(&mut self) {
+        if let Some(id) = self.id {
+            self.link.lock().waiting_for_room.remove(id);
+        }
+    }
+}
+
+fn stalled(stall_max: Duration) -> io::Error {
+    let text = format!("the peer took no byte for {} s", stall_max.as_secs());
     io::Error::new(io::ErrorKind::TimedOut, text)
 }
 
@@ -174,7 +201,7 @@ impl<S> Sending<S> {
     #[must_use = "the wakers are to be woken when the lock is no longer held"]
     pub(crate) fn close(&mut self) -> Vec<Waker> {
         self.closing = true;
-        let mut wake = std::mem::take(&mut self.waiting_for_room);
+        let mut wake = self.waiting_for_room.drain();
         wake.extend(self.writer.take());
         wake.extend(self.waiting_for_idle.take());
         wake
@@ -184,6 +211,12 @@ impl<S> Sending<S> {
     #[must_use = "the waker is to be woken when the lock is no longer held"]
     pub(crate) fn side_changed(&mut self) -> Option<Waker> {
         self.waiting_for_idle.take()
+    }
+
+    /// To be called when the side may have room again.
+    #[must_use = "the wakers are to be woken when the lock is no longer held"]
+    pub(crate) fn side_has_room(&mut self) -> Vec<Waker> {
+        self.waiting_for_room.drain()
     }
 
     fn queued(&self) -> usize {
@@ -218,7 +251,7 @@ impl<S> Sending<S> {
         let mut wake = Vec::new();
         if self.has_room() {
             self.is_full.store(false, Ordering::Relaxed);
-            wake = std::mem::take(&mut self.waiting_for_room);
+            wake = self.waiting_for_room.drain();
         }
         if self.queued() == 0 {
             wake.extend(self.waiting_for_idle.take());

@@ -96,7 +96,9 @@ fn panicked() -> Error {
 }
 
 fn timed_out(limit: Duration) -> Error {
-    let limit = go_duration(limit);
+    // A caller's limit has shrunk on its way: it is told in whole milliseconds.
+    let whole = Duration::from_millis(limit.as_nanos().div_ceil(1_000_000) as u64);
+    let limit = go_duration(whole);
     let text = format!("rpc server: request handle timeout: expect within {limit}");
     Error::new(Code::DeadlineExceeded, text)
 }

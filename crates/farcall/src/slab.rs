@@ -52,6 +52,18 @@ impl<T> Slab<T> {
         self.places.get_mut(index as usize)?.value.take()
     }
 
+    /// Takes every value out.
+    pub(crate) fn drain(&mut self) -> Vec<T> {
+        let mut values = Vec::new();
+        for (place, index) in self.places.iter_mut().zip(0..) {
+            if let Some(value) = place.value.take() {
+                self.free.push(index);
+                values.push(value);
+            }
+        }
+        values
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.places.len() - self.free.len()
     }
@@ -85,5 +97,9 @@ mod tests {
         assert_eq!(slab.remove(first), None);
         assert_eq!(slab.iter().collect::<Vec<_>>(), [(second, &"second")]);
         assert_eq!((slab.len(), slab.is_empty()), (1, false));
+        assert_eq!(slab.drain(), ["second"]);
+        let third = slab.insert("third");
+        assert_ne!(second, third);
+        assert_eq!((slab.remove(second), slab.len()), (None, 1));
     }
 }

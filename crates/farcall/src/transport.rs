@@ -6,7 +6,9 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
@@ -51,6 +53,14 @@ impl Stream {
         // Whole batches are written at once: waiting for more to come would only delay them.
         if let Err(error) = socket.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY could not be set");
+        }
+        // Without it, a peer whose machine is gone is never missed by a connection that only waits.
+        let keepalive = TcpKeepalive::new()
+            .with_time(Duration::from_secs(20))
+            .with_interval(Duration::from_secs(5))
+            .with_retries(3);
+        if let Err(error) = SockRef::from(&socket).set_tcp_keepalive(&keepalive) {
+            tracing::debug!(%error, "TCP keep-alive could not be set");
         }
         let peer = match socket.peer_addr() {
             Ok(peer) => peer.to_string(),

@@ -6,6 +6,7 @@ use farcall::{Server, Transport};
 use farcall_interop::{Error, Peer, run, services};
 use serde_json::Value;
 use tokio::task::{JoinSet, spawn_blocking};
+use tokio::time::{interval, timeout};
 
 /// No test waits longer for anything.
 pub(crate) const WITHIN: Duration = Duration::from_secs(60);
@@ -70,4 +71,15 @@ pub(crate) async fn all_content(clients: impl IntoIterator<Item = Vec<String>>) 
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// Waits for something that other programs will bring about, and of which nobody tells.
+pub(crate) async fn until(holds: impl Fn() -> bool) {
+    let asking = async {
+        let mut again = interval(Duration::from_millis(10));
+        while !holds() {
+            again.tick().await;
+        }
+    };
+    timeout(WITHIN, asking).await.expect("it should hold soon");
 }

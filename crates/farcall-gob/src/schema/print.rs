@@ -4,27 +4,51 @@
 use std::collections::HashMap;
 use std::fmt::{self, Write};
 
+use super::parse::encoder;
 use super::{Kind, Node, NodeId, Opaque, Schema};
 
 /// Types without a name are written where they are used, down to this depth. Deeper ones, which may contain
 /// themselves, are given a name.
 const INLINE_DEPTH_MAX: usize = 8;
 
+/// How much text the types without a name may take where they are used, all together. A type that is used in many
+/// places, which has parts that are, could take more than any memory. Those that come after it are given names.
+const INLINE_LEN_MAX: usize = 64 << 10;
+
+/// A longer name is cut, since it stands wherever its type is used.
+const NAME_LEN_MAX: usize = 128;
+
 /// The type on one line: `Args{A int; B int}`, `[]string`, `map[string]int`. Types inside it are called by their names.
+/// A line that would be very long ends in `...`.
 impl fmt::Display for Schema {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let node = self.root_node();
-        match &node.kind {
-            Kind::Struct { .. } => {
-                f.write_str(if node.name.is_empty() {
-                    "struct"
-                } else {
-                    &node.name
-                })?;
-                self.go_fields(f, node, 0)
-            }
-            _ => self.go_inline(f, self.root, 0),
+        let mut line = Line {
+            f,
+            left: INLINE_LEN_MAX,
+            cut: false,
+        };
+        match self.go_line(&mut line) {
+            Err(_) if line.cut => f.write_str("..."),
+            written => written,
         }
+    }
+}
+
+/// A line of limited length: what goes beyond it is an error.
+struct Line<'l, 'f> {
+    f: &'l mut fmt::Formatter<'f>,
+    left: usize,
+    cut: bool,
+}
+
+impl Write for Line<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let Some(left) = self.left.checked_sub(text.len()) else {
+            self.cut = true;
+            return Err(fmt::Error);
+        };
+        self.left = left;
+        self.f.write_str(text)
     }
 }
 
@@ -38,15 +62,40 @@ impl Schema {
     /// The Go definitions of the type and of all that it is made of, as a Go program could hold them.
     ///
     /// The wire knows one width of integers and floats, so `int` may have been an `int8`, and pointers are not seen.
+    /// It can be read again: `schema.to_go().parse::<Schema>()`.
     pub fn to_go(&self) -> String {
-        Definitions::new(self, &Go).print()
+        self.go_definitions(&[self.root])
     }
 
     /// The Rust definitions of the type and of all that it is made of, ready to be received.
     ///
     /// The wire knows one width of integers and floats, so an `i64` may do as an `i8`.
     pub fn to_rust(&self) -> String {
-        Definitions::new(self, &Rust).print()
+        self.rust_definitions(&[self.root])
+    }
+
+    /// The Go definitions of some types of the graph and of all that they are made of, each once.
+    pub fn go_definitions(&self, roots: &[NodeId]) -> String {
+        Definitions::new(self, &Go).print(roots)
+    }
+
+    /// The Rust definitions of some types of the graph and of all that they are made of, each once.
+    pub fn rust_definitions(&self, roots: &[NodeId]) -> String {
+        Definitions::new(self, &Rust).print(roots)
+    }
+
+    fn go_line(&self, f: &mut impl Write) -> fmt::Result {
+        let node = self.root_node();
+        match &node.kind {
+            Kind::Struct { .. } => {
+                f.write_str(match own_name(node) {
+                    "" => "struct",
+                    name => name,
+                })?;
+                self.go_fields(f, node, 0)
+            }
+            _ => self.go_inline(f, self.root, 0),
+        }
     }
 
     fn go_inline(&self, f: &mut impl Write, id: NodeId, depth: usize) -> fmt::Result {
@@ -80,7 +129,7 @@ impl Schema {
     }
 
     fn go_part(&self, f: &mut impl Write, id: NodeId, depth: usize) -> fmt::Result {
-        match &*self.node(id).name {
+        match own_name(self.node(id)) {
             "" => self.go_inline(f, id, depth),
             name => f.write_str(name),
         }
@@ -122,6 +171,10 @@ struct Definitions<'s> {
     names: HashMap<NodeId, String>,
     taken: HashMap<String, usize>,
     todo: Vec<NodeId>,
+    /// How many of them are printed.
+    done: usize,
+    /// How much more text types without a name may take where they are used.
+    inline_left: usize,
 }
 
 impl<'s> Definitions<'s> {
@@ -132,40 +185,37 @@ impl<'s> Definitions<'s> {
             names: HashMap::new(),
             taken: HashMap::new(),
             todo: vec![],
+            done: 0,
+            inline_left: INLINE_LEN_MAX,
         }
     }
 
-    fn print(mut self) -> String {
-        let root = self.schema.root;
-        match self.schema.root_node() {
-            Node {
-                kind: Kind::Struct { .. },
-                ..
-            } => drop(self.name(root)),
-            Node {
-                name,
-                kind: Kind::Array { .. } | Kind::Slice { .. } | Kind::Map { .. } | Kind::Opaque(_),
-            } if !name.is_empty() => {
-                drop(self.name(root));
-            }
-            // A type without a name still needs one to be defined under.
-            _ => {
-                let ty = self.inline(root, 0);
-                let name = self.fresh("Value");
-                let mut out = self.language.definition(&name, &ty);
-                self.definitions(&mut out);
-                return out;
-            }
-        }
+    fn print(mut self, roots: &[NodeId]) -> String {
         let mut out = String::new();
-        self.definitions(&mut out);
+        for &root in roots {
+            let node = self.schema.node(root);
+            match &node.kind {
+                Kind::Struct { .. } => drop(self.name(root)),
+                Kind::Array { .. } | Kind::Slice { .. } | Kind::Map { .. } | Kind::Opaque(_)
+                    if !own_name(node).is_empty() =>
+                {
+                    drop(self.name(root));
+                }
+                // A type without a name still needs one to be defined under.
+                _ => {
+                    let ty = self.inline(root, 0);
+                    let name = self.fresh("Value");
+                    append(&mut out, &self.language.definition(&name, &ty));
+                }
+            }
+            self.definitions(&mut out);
+        }
         out
     }
 
     fn definitions(&mut self, out: &mut String) {
-        let mut next = 0;
-        while let Some(&id) = self.todo.get(next) {
-            next += 1;
+        while let Some(&id) = self.todo.get(self.done) {
+            self.done += 1;
             let name = self.names.get(&id).cloned().unwrap_or_default();
             let text = match &self.schema.node(id).kind {
                 Kind::Struct { .. } => {
@@ -178,10 +228,7 @@ impl<'s> Definitions<'s> {
                     self.language.definition(&name, &ty)
                 }
             };
-            if !out.is_empty() && !text.is_empty() {
-                out.push('\n');
-            }
-            out.push_str(&text);
+            append(out, &text);
         }
     }
 
@@ -205,7 +252,7 @@ impl<'s> Definitions<'s> {
     /// A type where it is used: its name if it has one.
     fn part(&mut self, id: NodeId, depth: usize) -> String {
         let node = self.schema.node(id);
-        if id.ix() < super::BASIC_NODES {
+        if id.is_basic() {
             return self.language.basic(&node.kind).to_owned();
         }
         if let Kind::Opaque(how) = node.kind {
@@ -213,10 +260,21 @@ impl<'s> Definitions<'s> {
                 return ty;
             }
         }
-        if !node.name.is_empty() || depth > INLINE_DEPTH_MAX {
+        if !own_name(node).is_empty() || depth > INLINE_DEPTH_MAX {
             return self.name(id);
         }
-        self.inline(id, depth)
+        // Roughly what it takes without its parts.
+        let len = match &node.kind {
+            Kind::Struct { fields } => fields.iter().map(|field| 8 + field.name.len()).sum(),
+            _ => 8,
+        };
+        match self.inline_left.checked_sub(len) {
+            Some(left) => {
+                self.inline_left = left;
+                self.inline(id, depth)
+            }
+            None => self.name(id),
+        }
     }
 
     fn inline(&mut self, id: NodeId, depth: usize) -> String {
@@ -250,7 +308,7 @@ impl<'s> Definitions<'s> {
         if let Some(name) = self.names.get(&id) {
             return name.clone();
         }
-        let name = self.fresh(&identifier(&self.schema.node(id).name));
+        let name = self.fresh(&identifier(own_name(self.schema.node(id))));
         self.names.insert(id, name.clone());
         self.todo.push(id);
         name
@@ -291,11 +349,34 @@ impl Schema {
     }
 }
 
+/// Adds a definition, after an empty line.
+fn append(out: &mut String, definition: &str) {
+    if !out.is_empty() && !definition.is_empty() {
+        out.push('\n');
+    }
+    out.push_str(definition);
+}
+
+/// The type's own name. Go also calls the types of fields by what they are made of: `[]string`, `map[string]int`.
+fn own_name(node: &Node) -> &str {
+    let spelled = match &node.kind {
+        Kind::Array { .. } | Kind::Slice { .. } => "[",
+        Kind::Map { .. } => "map[",
+        Kind::Struct { .. } => "struct {",
+        _ => return &node.name,
+    };
+    match node.name.starts_with(spelled) {
+        true => "",
+        false => &node.name,
+    }
+}
+
 /// A name of the wire as one that both languages take.
 fn identifier(name: &str) -> String {
     let name: String = name
         .chars()
         .filter(|c| c.is_alphanumeric() || *c == '_')
+        .take(NAME_LEN_MAX)
         .collect();
     match name.chars().next() {
         Some(first) if first.is_numeric() => format!("T{name}"),
@@ -332,7 +413,7 @@ impl Language for Go {
     }
 
     fn opaque(&self, how: Opaque, name: &str) -> Option<String> {
-        well_known(how, name).map(|(go, _)| go.to_owned())
+        known_as(how, name).map(|(go, _)| go.to_owned())
     }
 
     fn inline_struct(&self, fields: &[(String, String)]) -> Option<String> {
@@ -367,7 +448,7 @@ impl Language for Go {
     }
 
     fn opaque_definition(&self, how: Opaque, name: &str) -> String {
-        if well_known(how, name).is_some() {
+        if known_as(how, name).is_some() {
             return String::new();
         }
         let methods = match how {
@@ -375,7 +456,10 @@ impl Language for Go {
             Opaque::Binary => "MarshalBinary and UnmarshalBinary",
             Opaque::Text => "MarshalText and UnmarshalText",
         };
-        format!("// {name} has {methods}, which alone know its bytes.\ntype {name} struct{{}}\n")
+        let (package, encoder) = encoder(how);
+        format!(
+            "// {name} has {methods}, which alone know its bytes.\ntype {name} struct{{ {package}.{encoder} }}\n"
+        )
     }
 }
 
@@ -408,7 +492,7 @@ impl Language for Rust {
     }
 
     fn opaque(&self, how: Opaque, name: &str) -> Option<String> {
-        if let Some((_, rust)) = well_known(how, name).filter(|(_, rust)| !rust.is_empty()) {
+        if let Some((_, rust)) = known_as(how, name).filter(|(_, rust)| !rust.is_empty()) {
             return Some(rust.to_owned());
         }
         Some(
@@ -466,19 +550,12 @@ impl Language for Rust {
     }
 }
 
-/// Types of Go's library that encode themselves, by the name they have on the wire: as Go and as Rust call them.
-fn well_known(how: Opaque, name: &str) -> Option<(&'static str, &'static str)> {
-    Some(match (how, name) {
-        (Opaque::Gob, "Time") => ("time.Time", "std::time::SystemTime"),
-        (Opaque::Gob, "Int") => ("big.Int", ""),
-        (Opaque::Gob, "Rat") => ("big.Rat", ""),
-        (Opaque::Gob, "Float") => ("big.Float", ""),
-        (Opaque::Binary, "URL") => ("url.URL", ""),
-        (Opaque::Binary, "Addr") => ("netip.Addr", "std::net::IpAddr"),
-        (Opaque::Binary, "AddrPort") => ("netip.AddrPort", "std::net::SocketAddr"),
-        (Opaque::Binary, "Prefix") => ("netip.Prefix", ""),
-        _ => return None,
-    })
+/// What is known of a type that encodes itself, by the name it has on the wire: as Go and as Rust call it.
+fn known_as(how: Opaque, name: &str) -> Option<(&'static str, &'static str)> {
+    let known = super::well_known()
+        .iter()
+        .find(|known| (known.0, known.1) == (how, name));
+    known.map(|known| (known.2, known.3))
 }
 
 /// `UserID` as `user_id`.
@@ -613,6 +690,47 @@ mod tests {
             schema.to_go().contains("type Type [][]"),
             "{}",
             schema.to_go()
+        );
+    }
+
+    /// Structs without a name, of which each has `width` fields of the next one.
+    fn ladder(height: u32, width: usize) -> Schema {
+        let mut nodes = crate::schema::basic_nodes();
+        for step in 1..=height {
+            let ty = match step {
+                step if step == height => NodeId::INT,
+                _ => NodeId(nodes.len() as u32 + 1),
+            };
+            let fields = (0..width).map(|number| crate::schema::Field {
+                name: format!("F{number}").into(),
+                ty,
+            });
+            nodes.push(Node {
+                name: "".into(),
+                kind: Kind::Struct {
+                    fields: fields.collect(),
+                },
+            });
+        }
+        Schema::new(nodes, NodeId(crate::schema::BASIC_NODES as u32))
+    }
+
+    #[test]
+    fn types_that_are_used_in_many_places_do_not_fill_the_memory() {
+        // Written out, 20 fields of 20 fields, eight times over, are 25,600,000,000 fields.
+        let schema = ladder(9, 20);
+        assert!(schema.to_string().len() <= INLINE_LEN_MAX + 3);
+        assert!(schema.to_string().ends_with("..."));
+        assert!(schema.to_go().len() < 4 * INLINE_LEN_MAX);
+        assert!(schema.to_go().contains("\ntype Type2 struct {\n\tF0"));
+        assert!(schema.to_rust().len() < 4 * INLINE_LEN_MAX);
+    }
+
+    #[test]
+    fn types_without_a_name_are_written_where_they_are_used() {
+        assert_eq!(
+            ladder(2, 2).to_go(),
+            "type Type struct {\n\tF0 struct{F0 int; F1 int}\n\tF1 struct{F0 int; F1 int}\n}\n"
         );
     }
 

@@ -2,7 +2,11 @@
 
 mod derived;
 mod gotype;
+mod hostile;
 mod judge;
+#[cfg(feature = "serde")]
 mod messages;
+mod named;
+mod random;
 mod streams;
 mod vectors;

@@ -149,7 +149,7 @@ impl Reader {
         while self.found.is_empty() {
             let Some(place) = next_value(&mut self.scan, input, &self.limits)? else {
                 return Ok(Step::More {
-                    consumed: 0,
+                    consumed: self.scan.take_blank(),
                     at_least: 1,
                 });
             };
@@ -295,7 +295,7 @@ fn argument(input: &[u8], version: Version, params: Option<&RawValue>) -> Argume
             Some(first) => within(first.get()),
             None => Argument::Zero,
         },
-        Err(_) => Argument::Bad("jsonrpc: params must be an array"),
+        Err(_) => Argument::Bad("json: params must be an array"),
     }
 }
 
@@ -549,7 +549,7 @@ mod tests {
         let mut found = Vec::new();
         loop {
             match reader.next(rest)? {
-                Step::More { consumed, .. } if consumed == 0 => return Ok(found),
+                Step::More { consumed: 0, .. } => return Ok(found),
                 Step::More { consumed, .. } => rest = &rest[consumed..],
                 Step::Message { consumed, body } => {
                     let body = match &reader.argument {
@@ -609,11 +609,7 @@ mod tests {
             ),
             (
                 r#"{"method":"A.B","params":{"A":1},"id":1}"#,
-                request(
-                    "A.B",
-                    Some("1"),
-                    "Bad(\"jsonrpc: params must be an array\")",
-                ),
+                request("A.B", Some("1"), "Bad(\"json: params must be an array\")"),
             ),
             (
                 r#"{"method":"X","method":"A.B","params":[7],"id":1}"#,

@@ -4,18 +4,18 @@ use farcall_wire::Limits;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use crate::traffic::{conversations, cut, read, write};
+use crate::traffic::{cut, faithful, read, write};
 
 proptest! {
     #[test]
     fn messages_come_back_as_they_were_however_the_bytes_are_split(
-        (framing, sent) in conversations(),
+        (framing, sent) in faithful(),
         at in prop::collection::vec(any::<Index>(), 0..12),
     ) {
         let bytes = write(framing, &sent);
         let pieces = [cut(&bytes, &at), bytes.chunks(1).map(<[u8]>::to_vec).collect()];
         for pieces in pieces {
-            let back = read(framing.0, &Limits::default(), pieces, |number, body| {
+            let back = read(framing, &Limits::default(), pieces, |number, body| {
                 sent[number].1.like(body).unwrap()
             });
             prop_assert_eq!(back.refused, None);
@@ -25,7 +25,7 @@ proptest! {
 
     #[test]
     fn what_follows_a_value_that_cannot_be_encoded_comes_back_unharmed(
-        (framing, sent) in conversations(),
+        (framing, sent) in faithful(),
         before in any::<Index>(),
     ) {
         let mut writer = farcall_wire::FrameWriter::new(framing.0, framing.1);
@@ -41,7 +41,7 @@ proptest! {
             *writer.header() = header.clone();
             writer.write(body.body(), &mut bytes).unwrap();
         }
-        let back = read(framing.0, &Limits::default(), [bytes], |number, body| {
+        let back = read(framing, &Limits::default(), [bytes], |number, body| {
             sent[number].1.like(body).unwrap()
         });
         prop_assert_eq!(back.refused, None);

@@ -6,9 +6,9 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use farcall_wire::{
-    Body, BodyKind, Calls, Code, Features, FrameReader, FrameWriter, Framing, GO_RPC_PATH, Hello,
-    Kind, Limits, Side, Step, TINYRPC_PATH, Violation, connect_request, go_duration,
-    read_connected,
+    Body, BodyKind, Calls, Code, Features, FrameReader, FrameWriter, Framing, GEERPC_PATH,
+    GO_RPC_PATH, Hello, Kind, Limits, Side, Step, TINYRPC_PATH, Violation, connect_request,
+    go_duration, read_connected,
 };
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Notify;
@@ -20,6 +20,9 @@ use crate::link::{Link, Sending, now, wake_all};
 use crate::transport::{ReadHalf, Stream};
 use crate::{Address, Dialect, Error, Reached, Result, Transport};
 
+/// A server that takes no byte for so long is given up. It may be slow for a while: one with all its handlers at work
+/// does not read.
+const STALL_MAX: Duration = Duration::from_secs(60);
 /// How long a server may take to close its side of a connection that was closed here.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -39,6 +42,9 @@ pub(crate) struct Connection {
 /// The client's part of a connection's state.
 struct Waiting {
     calls: Calls<Outcome>,
+    /// How many calls the server has at work for one connection. More would only keep it from reading what is behind
+    /// them, their cancels too.
+    in_flight_max: usize,
     state: State,
     is_timing: bool,
 }
@@ -54,7 +60,7 @@ enum State {
 pub(crate) enum NotBegun {
     /// The connection takes no more calls: another one is needed.
     Gone,
-    /// Too much is queued: wait for [`Connection::room`].
+    /// Too much is queued, or too many calls run: wait for [`Connection::room`].
     Full,
     /// The argument cannot be encoded.
     Failed(Error),
@@ -80,12 +86,13 @@ impl Connection {
         config: &Config,
     ) -> Result<Arc<Connection>> {
         let mut inbox = Inbox::default();
-        let (framing, features) = shake_hands(&mut stream, &mut inbox, address, config)
-            .await
-            .map_err(|trouble| {
-                let text = format!("cannot open a conversation with {address}: {trouble}");
-                Error::new(Code::Unavailable, text).with_reached(Reached::NotSent)
-            })?;
+        let (framing, features, in_flight_max) =
+            shake_hands(&mut stream, &mut inbox, address, config)
+                .await
+                .map_err(|trouble| {
+                    let text = format!("cannot open a conversation with {address}: {trouble}");
+                    Error::new(Code::Unavailable, text).with_reached(Reached::NotSent)
+                })?;
         let frames = FrameReader::new(framing, Side::Client, &config.limits);
         let first_seq = match framing {
             // As in Go's own clients.
@@ -97,6 +104,7 @@ impl Connection {
                 FrameWriter::new(framing, Side::Client),
                 Waiting {
                     calls: Calls::new(first_seq),
+                    in_flight_max,
                     state: State::Open,
                     is_timing: false,
                 },
@@ -112,7 +120,7 @@ impl Connection {
             tokio::spawn(async move { reading.0.read_loop(frames, reader, inbox).await });
         let writing = Arc::clone(&connection);
         tokio::spawn(async move {
-            if let Err(error) = writing.link.write_loop(writer).await {
+            if let Err(error) = writing.link.write_loop(writer, STALL_MAX).await {
                 writing.lose(&format!("writing failed: {error}"));
             }
             // Nothing more is sent, and the server was told. It closes its side, or is not waited for.
@@ -138,7 +146,7 @@ impl Connection {
             State::Open => {}
             State::Draining | State::Lost => return Err(NotBegun::Gone),
         }
-        if !sending.has_room() {
+        if !sending.has_room() || !sending.side.has_room() {
             return Err(NotBegun::Full);
         }
         let known = sending.side.calls.next_deadline();
@@ -203,7 +211,7 @@ impl Connection {
 
     /// Waits until the connection takes more.
     pub(crate) async fn room(&self) {
-        self.link.room().await;
+        self.link.room(Waiting::has_room).await;
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -301,6 +309,11 @@ impl Drop for LoseOnDrop {
 }
 
 impl Waiting {
+    /// False while a new call has to wait for another one to end. A connection that takes no calls keeps nobody.
+    fn has_room(&self) -> bool {
+        !matches!(self.state, State::Open) || self.calls.waiting() < self.in_flight_max
+    }
+
     fn receive(&mut self, frames: &mut FrameReader, body: Kept, wake: &mut Vec<Waker>) {
         let header = frames.header();
         match header.kind {
@@ -328,10 +341,12 @@ impl Waiting {
 }
 
 impl Sending<Waiting> {
-    /// Closes a connection that takes no new calls and has none left. To be called whenever a call has ended.
+    /// Lets those go on who wait for a call to end, and closes a connection that takes no new calls and has none left.
+    /// To be called whenever a call has ended.
     fn retire(&mut self) -> Vec<Waker> {
         match self.side.state {
             State::Draining if self.side.calls.waiting() == 0 => self.close(),
+            _ if self.side.has_room() => self.side_has_room(),
             _ => Vec::new(),
         }
     }
@@ -409,10 +424,11 @@ async fn shake_hands(
     inbox: &mut Inbox,
     address: &Address,
     config: &Config,
-) -> Result<(Framing, Features), String> {
+) -> Result<(Framing, Features, usize), String> {
     if let Transport::Http(_) = address.transport {
         let path = match address.dialect {
             Dialect::NetRpc => GO_RPC_PATH,
+            Dialect::GeeRpc => GEERPC_PATH,
             Dialect::Farcall | Dialect::JsonRpc => TINYRPC_PATH,
         };
         write(stream, &connect_request(path)).await?;
@@ -421,21 +437,16 @@ async fn shake_hands(
         inbox.consume(len);
     }
     match address.dialect {
-        Dialect::NetRpc => Ok((Framing::NetRpc, Features::default())),
-        Dialect::JsonRpc => Ok((Framing::JsonRpc, Features::default())),
+        Dialect::NetRpc => Ok((Framing::NetRpc, Features::default(), usize::MAX)),
+        Dialect::JsonRpc => Ok((Framing::JsonRpc, Features::default(), usize::MAX)),
+        Dialect::GeeRpc => {
+            // Nothing comes back: the first request follows at once.
+            write(stream, &hello(config, Features::default())).await?;
+            let framing = Framing::Farcall(config.codec);
+            Ok((framing, Features::default(), usize::MAX))
+        }
         Dialect::Farcall => {
-            let nanos = |limit: Option<Duration>| {
-                limit.map_or(0, |limit| limit.as_nanos().min(i64::MAX as u128) as i64)
-            };
-            let hello = Hello::new(
-                config.codec,
-                nanos(Some(config.connect_timeout)),
-                nanos(config.handle_timeout),
-                Features::ALL,
-            );
-            let mut bytes = Vec::new();
-            hello.write(&mut bytes);
-            write(stream, &bytes).await?;
+            write(stream, &hello(config, Features::ALL)).await?;
             let (ack, len) =
                 read_until(stream, inbox, |input| Hello::read(input, &config.limits)).await?;
             inbox.consume(len);
@@ -446,9 +457,23 @@ async fn shake_hands(
                     config.codec
                 ));
             }
-            Ok((Framing::Farcall(codec), ack.features().and(Features::ALL)))
+            let features = ack.features().and(Features::ALL);
+            let in_flight_max = ack.in_flight_max().unwrap_or(usize::MAX);
+            Ok((Framing::Farcall(codec), features, in_flight_max))
         }
     }
+}
+
+/// The bytes of the handshake.
+fn hello(config: &Config, features: Features) -> Vec<u8> {
+    let nanos = |limit: Option<Duration>| {
+        limit.map_or(0, |limit| limit.as_nanos().min(i64::MAX as u128) as i64)
+    };
+    let connect_timeout = nanos(Some(config.connect_timeout));
+    let handle_timeout = nanos(config.handle_timeout);
+    let mut bytes = Vec::new();
+    Hello::new(config.codec, connect_timeout, handle_timeout, features).write(&mut bytes);
+    bytes
 }
 
 async fn write(stream: &mut Stream, bytes: &[u8]) -> Result<(), String> {

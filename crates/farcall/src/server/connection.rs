@@ -7,9 +7,9 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use farcall_wire::{
-    Body, BodyRef, Code, Codec, Features, FrameReader, FrameWriter, Framing, GO_RPC_CONNECTED,
-    GO_RPC_PATH, Header, Hello, Kind, Load, Opening, Side, Step, TINYRPC_CONNECTED, TINYRPC_PATH,
-    Violation, go_duration, read_connect, sniff,
+    Body, BodyRef, Code, Codec, Features, FrameReader, FrameWriter, Framing, GEERPC_CONNECTED,
+    GEERPC_PATH, GO_RPC_CONNECTED, GO_RPC_PATH, Header, Hello, Kind, Load, Opening, Side, Step,
+    TINYRPC_CONNECTED, TINYRPC_PATH, Violation, go_duration, read_connect, sniff,
 };
 use tokio::io::AsyncWriteExt;
 use tokio::sync::watch;
@@ -24,8 +24,10 @@ use crate::router::{Method, Missing, Replier, ReplyTo, Request, RunOn, Running};
 use crate::run;
 use crate::slab::Slab;
 use crate::transport::{ReadHalf, Stream};
-use crate::{Context, Error, Result};
+use crate::{Context, Dialect, Error, Result};
 
+/// A client that takes no byte of its replies for so long is given up: they are memory.
+const STALL_MAX: Duration = Duration::from_secs(10);
 /// How long a closed connection waits for the peer to have read what was written last.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -67,12 +69,14 @@ enum Opened {
 }
 
 /// Serves one connection to its end, and says in the log how it ended if that was not by itself.
-pub(super) async fn serve(shared: Arc<Shared>, mut stream: Stream) {
+///
+/// `dialect` is farcall's or geerpc's, whose first bytes are the same.
+pub(super) async fn serve(shared: Arc<Shared>, mut stream: Stream, dialect: Dialect) {
     let mut inbox = Inbox::default();
     let patience = shared.config.handshake_timeout;
     let mut draining = shared.draining.subscribe();
     let opened = tokio::select! {
-        opened = timeout(patience, open(&shared, &mut stream, &mut inbox)) => {
+        opened = timeout(patience, open(&shared, &mut stream, &mut inbox, dialect)) => {
             opened.unwrap_or_else(|_| Err(Trouble::Violation(Violation::new(format!(
                 "the handshake was not whole after {}",
                 go_duration(patience)
@@ -136,68 +140,115 @@ pub(super) async fn serve(shared: Arc<Shared>, mut stream: Stream) {
 }
 
 /// Reads until it is known what the peer speaks, and answers its handshake.
-async fn open(shared: &Shared, stream: &mut Stream, inbox: &mut Inbox) -> Result<Opened, Trouble> {
+async fn open(
+    shared: &Shared,
+    stream: &mut Stream,
+    inbox: &mut Inbox,
+    dialect: Dialect,
+) -> Result<Opened, Trouble> {
     let limits = &shared.config.limits;
     let opening = read_until(stream, inbox, |input| sniff(input, limits)).await?;
     match opening {
         None => Ok(Opened::Done),
-        Some(Opening::Hello) => hello(shared, stream, inbox, None).await,
-        Some(Opening::NetRpc) => Ok(plain(Framing::NetRpc, "net/rpc")),
-        Some(Opening::Connect) => {
-            let read = |input: &[u8]| {
-                let read = read_connect(input, limits)?;
-                Ok(read.map(|(path, len)| (path.to_owned(), len)))
-            };
-            let Some((path, len)) = read_until(stream, inbox, read).await? else {
-                return Ok(Opened::Done);
-            };
-            inbox.consume(len);
-            match path.as_str() {
-                TINYRPC_PATH => hello(shared, stream, inbox, Some(TINYRPC_CONNECTED)).await,
-                GO_RPC_PATH => {
-                    stream.writer.write_all(GO_RPC_CONNECTED).await?;
-                    Ok(plain(Framing::NetRpc, "net/rpc"))
-                }
-                _ => {
-                    stream.writer.write_all(NO_SUCH_PATH).await?;
-                    stream.writer.shutdown().await?;
-                    let _ = timeout(LINGER, discard(&mut stream.reader)).await;
-                    Ok(Opened::Done)
-                }
-            }
+        Some(Opening::Connect) => connect(shared, stream, inbox).await,
+        Some(Opening::Hello) => {
+            admit(shared, dialect)?;
+            hello(shared, stream, inbox, dialect).await
+        }
+        Some(Opening::NetRpc) => {
+            admit(shared, Dialect::NetRpc)?;
+            Ok(plain(Framing::NetRpc, Dialect::NetRpc))
+        }
+        Some(Opening::JsonRpc) => {
+            admit(shared, Dialect::JsonRpc)?;
+            Ok(plain(Framing::JsonRpc, Dialect::JsonRpc))
+        }
+        Some(Opening::Http) if shared.config.without_http => {
+            let violation = switched_off("HTTP");
+            refuse(stream, "403 Forbidden", &violation.to_string()).await?;
+            Err(violation.into())
         }
         Some(Opening::Http) => Ok(Opened::Http),
         Some(Opening::Tls) => {
             Err(Violation::new("the peer speaks TLS, and this server has none").into())
         }
-        Some(Opening::JsonRpc) => Ok(plain(Framing::JsonRpc, "json-rpc")),
     }
 }
 
-const NO_SUCH_PATH: &[u8] =
-    b"HTTP/1.0 404 Not Found\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 19\r\n\
-    Connection: close\r\n\r\n404 page not found\n";
+/// An RPC protocol over HTTP: the path tells which.
+async fn connect(
+    shared: &Shared,
+    stream: &mut Stream,
+    inbox: &mut Inbox,
+) -> Result<Opened, Trouble> {
+    let limits = &shared.config.limits;
+    let read = |input: &[u8]| {
+        let read = read_connect(input, limits)?;
+        Ok(read.map(|(path, len)| (path.to_owned(), len)))
+    };
+    let Some((path, len)) = read_until(stream, inbox, read).await? else {
+        return Ok(Opened::Done);
+    };
+    inbox.consume(len);
+    let (dialect, connected) = match path.as_str() {
+        TINYRPC_PATH => (Dialect::Farcall, TINYRPC_CONNECTED),
+        GEERPC_PATH => (Dialect::GeeRpc, GEERPC_CONNECTED),
+        GO_RPC_PATH => (Dialect::NetRpc, GO_RPC_CONNECTED),
+        _ => {
+            refuse(stream, "404 Not Found", "404 page not found").await?;
+            let text = format!("CONNECT asks for {path:?}, where nothing is");
+            return Err(Violation::new(text).into());
+        }
+    };
+    if let Err(violation) = admit(shared, dialect) {
+        refuse(stream, "403 Forbidden", &violation.to_string()).await?;
+        return Err(violation.into());
+    }
+    stream.writer.write_all(connected).await?;
+    match dialect {
+        Dialect::NetRpc => Ok(plain(Framing::NetRpc, dialect)),
+        dialect => hello(shared, stream, inbox, dialect).await,
+    }
+}
+
+/// Answers an HTTP request with a status and a line that says why, as the last thing.
+async fn refuse(stream: &mut Stream, status: &str, why: &str) -> Result<(), Trouble> {
+    let answer = format!(
+        "HTTP/1.0 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\
+         Connection: close\r\n\r\n{why}\n",
+        why.len() + 1
+    );
+    Ok(stream.writer.write_all(answer.as_bytes()).await?)
+}
+
+fn admit(shared: &Shared, dialect: Dialect) -> Result<(), Violation> {
+    match shared.config.without.contains(&dialect) {
+        true => Err(switched_off(dialect.name())),
+        false => Ok(()),
+    }
+}
+
+fn switched_off(protocol: &str) -> Violation {
+    Violation::new(format!("{protocol} is switched off on this server"))
+}
 
 /// A dialect without a handshake.
-fn plain(framing: Framing, dialect: &'static str) -> Opened {
+fn plain(framing: Framing, dialect: Dialect) -> Opened {
     Opened::Rpc {
         framing,
-        dialect,
+        dialect: dialect.name(),
         features: Features::default(),
         handle_timeout: None,
     }
 }
 
-/// farcall's handshake. `before` is what is to be written first.
+/// The handshake of farcall and TinyRPC, or of geerpc, which wants no acknowledgement and so agrees to nothing.
 async fn hello(
     shared: &Shared,
     stream: &mut Stream,
     inbox: &mut Inbox,
-    before: Option<&[u8]>,
+    dialect: Dialect,
 ) -> Result<Opened, Trouble> {
-    if let Some(before) = before {
-        stream.writer.write_all(before).await?;
-    }
     let limits = &shared.config.limits;
     let Some((hello, len)) = read_until(stream, inbox, |input| Hello::read(input, limits)).await?
     else {
@@ -205,17 +256,20 @@ async fn hello(
     };
     inbox.consume(len);
     let codec = hello.codec()?;
-    let ack = hello.acknowledge(Features::ALL);
-    let mut bytes = Vec::new();
-    ack.write(&mut bytes);
-    stream.writer.write_all(&bytes).await?;
-    let features = ack.features();
+    let mut features = Features::default();
+    if dialect != Dialect::GeeRpc {
+        let ack = hello.acknowledge(Features::ALL, shared.config.in_flight_max);
+        let mut bytes = Vec::new();
+        ack.write(&mut bytes);
+        stream.writer.write_all(&bytes).await?;
+        features = ack.features();
+    }
     let wished = u64::try_from(hello.handle_timeout()).unwrap_or(0);
     Ok(Opened::Rpc {
         framing: Framing::Farcall(codec),
-        dialect: match features == Features::default() {
-            true => "tinyrpc",
-            false => "farcall",
+        dialect: match dialect {
+            Dialect::Farcall if features == Features::default() => "tinyrpc",
+            dialect => dialect.name(),
         },
         features,
         handle_timeout: (wished > 0).then(|| Duration::from_nanos(wished)),
@@ -314,7 +368,7 @@ impl Connection {
         let _stops = StopRunning(&connection);
         let writing = {
             let connection = Arc::clone(&connection);
-            tokio::spawn(async move { connection.link.write_loop(writer).await })
+            tokio::spawn(async move { connection.link.write_loop(writer, STALL_MAX).await })
         };
         let mut writing = AbortOnDrop(writing);
         let mut reader = reader;
@@ -377,6 +431,7 @@ impl Connection {
         mut inbox: Inbox,
     ) -> Result<(), Trouble> {
         let mut frames = FrameReader::new(self.framing, Side::Server, &self.shared.config.limits);
+        let mut is_full = false;
         loop {
             let at_least = loop {
                 match frames.next(inbox.bytes())? {
@@ -386,11 +441,17 @@ impl Connection {
                     }
                     Step::Message { consumed, body } => {
                         let (header, body) = frames.message(body);
-                        let is_full = self.receive(header, body);
+                        // Looked at before a call begins, and not after the last that may: what a peer that keeps to
+                        // the number it was told sends then are cancels, and they are what makes room.
+                        if is_full && header.kind == Kind::Call {
+                            self.fewer_running().await;
+                            is_full = false;
+                        }
+                        is_full |= self.receive(header, body);
                         inbox.consume(consumed);
                         // One read may hold thousands of requests, and each may have a large reply.
-                        if is_full || self.link.is_full() {
-                            self.room().await;
+                        if self.link.is_full() {
+                            self.link.room(|_| true).await;
                         }
                     }
                 }
@@ -404,8 +465,8 @@ impl Connection {
         }
     }
 
-    /// Pressure flows backward: a peer with too many handlers at work, or too many replies to take, is not read from.
-    async fn room(&self) {
+    /// Pressure flows backward: a peer with too many handlers at work is not read from.
+    async fn fewer_running(&self) {
         poll_fn(|context| {
             let side = &mut self.link.lock().side;
             if side.running.len() < self.shared.config.in_flight_max {
@@ -415,7 +476,6 @@ impl Connection {
             Poll::Pending
         })
         .await;
-        self.link.room().await;
     }
 
     /// Does what a message asks. True when no more handlers can be at work.

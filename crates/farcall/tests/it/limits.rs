@@ -140,6 +140,67 @@ async fn no_more_requests_of_a_connection_run_than_allowed() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn calls_that_were_dropped_never_block_their_connection() {
+    for codec in Codec::ALL {
+        let (server, _gate) = gated(Server::builder().in_flight_max(4)).await;
+        let client = client(&server, codec).await;
+        let pending: Vec<_> = (0..20).map(|_| client.go::<()>("Gate.Never", ())).collect();
+        let other = client.clone();
+        let waits = tokio::spawn(async move { other.call::<i64>("Gate.Pass", &3_i64).await });
+        settle().await;
+        assert_eq!(running(&server), 4, "the others wait at the client");
+        assert!(!waits.is_finished());
+        drop(pending);
+        assert_eq!(soon(waits).await.unwrap().unwrap(), 3);
+        settle().await;
+        assert_eq!((running(&server), client.in_flight()), (0, 0));
+        assert_eq!(counts(&server, "Gate.Never").1, 4, "the others never began");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_await_their_turn_outlive_any_patience_with_the_network() {
+    for codec in Codec::ALL {
+        let builder = Server::builder().in_flight_max(2);
+        let builder = builder.method("Slow.Take", |bytes: Vec<u8>| async move {
+            tokio::time::sleep(Duration::from_secs(15)).await;
+            Ok(bytes.len() as u64)
+        });
+        let (server, _gate) = gated(builder).await;
+        let client = client(&server, codec).await;
+        let begin = |_| client.go::<u64>("Slow.Take", vec![1_u8; 200 << 10]);
+        let pending: Vec<_> = (0..20).map(begin).collect();
+        for pending in pending {
+            assert_eq!(pending.await.unwrap(), 200 << 10);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_awaits_its_turn_ends_at_its_deadline_and_moves_with_its_client() {
+    let (server, gate) = gated(Server::builder().in_flight_max(1)).await;
+    let client = client(&server, Codec::Gob).await;
+    let running = client.go::<i64>("Gate.Wait", 1_i64);
+    settle().await;
+    let call = client.call::<i64>("Gate.Pass", &2_i64);
+    let error = call.timeout(Duration::from_secs(30)).await.unwrap_err();
+    assert_eq!(
+        (error.code(), error.reached()),
+        (Code::DeadlineExceeded, Reached::NotSent)
+    );
+    let waits = client.go::<i64>("Gate.Pass", 2_i64);
+    settle().await;
+    client.close();
+    let error = soon(waits).await.unwrap_err();
+    assert_eq!(
+        (error.code(), error.reached()),
+        (Code::Cancelled, Reached::NotSent)
+    );
+    gate.add_permits(1);
+    assert_eq!(soon(running).await.unwrap(), 1);
+}
+
 #[tokio::test]
 async fn a_cancelled_handler_keeps_its_place_until_it_ends() {
     let (release, released) = mpsc::channel::<()>();
@@ -162,9 +223,15 @@ async fn a_cancelled_handler_keeps_its_place_until_it_ends() {
         .await
         .unwrap();
     let mut peer = peer(&server, Codec::Gob, Features::ALL).await;
+    for seq in 1..=3 {
+        peer.send(seq, "Thread.Block", &(seq as i64)).await;
+    }
+    until(|| inside.load(Ordering::SeqCst) == 3).await;
     let mut bytes = Vec::new();
     for seq in 1..=100 {
-        bytes.extend(peer.request(seq, "Thread.Block", &(seq as i64)));
+        if seq > 3 {
+            bytes.extend(peer.request(seq, "Thread.Block", &(seq as i64)));
+        }
         bytes.extend(peer.message(&(), |header| {
             header.seq = seq;
             header.kind = farcall_wire::Kind::Cancel;
@@ -172,7 +239,6 @@ async fn a_cancelled_handler_keeps_its_place_until_it_ends() {
     }
     bytes.extend(peer.request(101, "Thread.Block", &101_i64));
     peer.write(&bytes).await;
-    until(|| inside.load(Ordering::SeqCst) == 3).await;
     let last = tokio::spawn(async move {
         while peer.reply::<i64>().await.0 != 101 {}
         peer

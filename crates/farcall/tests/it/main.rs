@@ -3,10 +3,12 @@
 mod backends;
 mod calls;
 mod cluster;
+mod dialects;
 mod discover;
 mod etcd;
 mod etcd_server;
 mod handshake;
+mod http_calls;
 mod limits;
 mod load;
 mod originals;
