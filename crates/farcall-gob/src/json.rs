@@ -44,7 +44,7 @@ impl Value {
     /// If the JSON does not fit the type. The error has the path of the member.
     pub fn from_json(json: &Json, ty: &Schema) -> Result<Self, Error> {
         match json {
-            Json::Null => zero(ty, ty.root(), 0),
+            Json::Null => zero(ty, ty.root()),
             json => from_json(json, ty, ty.root()),
         }
     }
@@ -165,7 +165,7 @@ fn list(items: &[Json], ty: &Schema, elem: NodeId) -> Result<Value, Error> {
 /// An element cannot be missing, so `null` is written as a zero.
 fn element(json: &Json, ty: &Schema, id: NodeId) -> Result<Value, Error> {
     let value = match json {
-        Json::Null => zero(ty, id, 0),
+        Json::Null => zero(ty, id),
         json => from_json(json, ty, id),
     };
     value.map_err(Error::in_element)
@@ -182,12 +182,6 @@ fn structure(members: &Map<String, Json>, ty: &Schema, fields: &[Field]) -> Resu
                 .map(|(_, json)| json)
         });
         let Some(member) = member.filter(|member| !member.is_null()) else {
-            // Structs and arrays are never left out.
-            if let Kind::Struct { .. } | Kind::Array { .. } = ty.node(field.ty).kind {
-                if let Ok(zero) = zero(ty, field.ty, 0) {
-                    sent.push((field.name.clone(), zero));
-                }
-            }
             continue;
         };
         let value = from_json(member, ty, field.ty).map_err(|e| e.in_field(&field.name))?;
@@ -218,11 +212,16 @@ fn is_left_out(value: &Value) -> bool {
     }
 }
 
-/// The zero of a type. Structs that contain themselves through pointers end where they repeat.
-fn zero(ty: &Schema, id: NodeId, depth: usize) -> Result<Value, Error> {
-    /// A struct of structs of structs that has no pointer in it is not deeper than that.
-    const DEPTH_MAX: usize = 16;
-    const ARRAY_LEN_MAX: usize = 1 << 16;
+/// The zero of a type, where something must stand. What is in a struct may be left out.
+fn zero(ty: &Schema, id: NodeId) -> Result<Value, Error> {
+    let mut left = ZEROS_MAX;
+    zero_within(ty, id, &mut left)
+}
+
+/// Arrays of arrays can have more elements than there is memory.
+const ZEROS_MAX: usize = 1 << 16;
+
+fn zero_within(ty: &Schema, id: NodeId, left: &mut usize) -> Result<Value, Error> {
     Ok(match &ty.node(id).kind {
         Kind::Bool => Value::Bool(false),
         Kind::Int => Value::Int(0),
@@ -234,25 +233,11 @@ fn zero(ty: &Schema, id: NodeId, depth: usize) -> Result<Value, Error> {
         Kind::Interface => Value::Interface(None),
         Kind::Slice { .. } => Value::List(vec![].into()),
         Kind::Map { .. } => Value::Map(vec![].into()),
-        &Kind::Array { elem, len } if len <= ARRAY_LEN_MAX && depth < DEPTH_MAX => {
-            let mut items = Vec::with_capacity(len);
-            for _ in 0..len {
-                items.push(zero(ty, elem, depth + 1)?);
-            }
-            Value::List(items.into())
-        }
-        Kind::Struct { fields } if depth < DEPTH_MAX => {
-            let mut sent = vec![];
-            for field in fields {
-                let by_value = matches!(
-                    ty.node(field.ty).kind,
-                    Kind::Array { .. } | Kind::Struct { .. }
-                );
-                if by_value && !ty.contains(field.ty, id) {
-                    sent.push((field.name.clone(), zero(ty, field.ty, depth + 1)?));
-                }
-            }
-            Value::Struct(sent.into())
+        Kind::Struct { .. } => Value::Struct(vec![].into()),
+        &Kind::Array { elem, len } if len < *left => {
+            *left -= 1 + len;
+            let items = (0..len).map(|_| zero_within(ty, elem, left));
+            Value::List(items.collect::<Result<Vec<_>, _>>()?.into())
         }
         _ => {
             return Err(Error::new(
@@ -375,7 +360,7 @@ fn fill(value: &mut Value, ty: &Schema, id: NodeId) {
                 match ty.node(field.ty).kind {
                     Kind::Struct { .. } | Kind::Array { .. } | Kind::Opaque(_) => {}
                     _ => {
-                        if let Ok(zero) = zero(ty, field.ty, 0) {
+                        if let Ok(zero) = zero(ty, field.ty) {
                             all.push((field.name.clone(), zero));
                         }
                     }
