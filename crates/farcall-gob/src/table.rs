@@ -1,7 +1,7 @@
 //! The types that the peer has defined on one stream: filed as they come, looked up by id.
 //! Which of them fit which Rust types is in `plan`.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use crate::cursor::Cursor;
 use crate::error::Error;
@@ -36,32 +36,41 @@ enum Checked {
     },
 }
 
+/// What every stream knows from the start. (The ids 16 to 24, of the types of definitions themselves, are no types that
+/// a value can have: Go's decoder takes them for undefined too.)
+fn known_from_the_start() -> Table {
+    let ids = [
+        id::BOOL,
+        id::INT,
+        id::UINT,
+        id::FLOAT,
+        id::COMPLEX,
+        id::BYTES,
+        id::STRING,
+        id::INTERFACE,
+    ];
+    let mut by_id: Vec<_> = ids.into_iter().zip((0..).map(NodeId)).collect();
+    by_id.sort_unstable();
+    let slot = |node: Node| {
+        let checked = Checked::Whole {
+            splits: node.kind == Kind::Interface,
+        };
+        Slot {
+            node: Some(Arc::new(node)),
+            checked,
+        }
+    };
+    Table {
+        slots: schema::basic_nodes().into_iter().map(slot).collect(),
+        by_id,
+        changed: vec![],
+    }
+}
+
 impl Default for Table {
     fn default() -> Self {
-        let slots = schema::basic_nodes()
-            .into_iter()
-            .map(|node| Slot {
-                checked: Checked::Whole {
-                    splits: node.kind == Kind::Interface,
-                },
-                node: Some(Arc::new(node)),
-            })
-            .collect();
-        let by_id = [
-            (id::BOOL, NodeId::BOOL),
-            (id::INT, NodeId::INT),
-            (id::UINT, NodeId::UINT),
-            (id::FLOAT, NodeId::FLOAT),
-            (id::BYTES, NodeId::BYTES),
-            (id::STRING, NodeId::STRING),
-            (id::COMPLEX, NodeId::COMPLEX),
-            (id::INTERFACE, NodeId::INTERFACE),
-        ];
-        Self {
-            slots,
-            by_id: by_id.to_vec(),
-            changed: vec![],
-        }
+        static KNOWN: LazyLock<Table> = LazyLock::new(known_from_the_start);
+        KNOWN.clone()
     }
 }
 

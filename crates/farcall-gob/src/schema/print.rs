@@ -329,7 +329,7 @@ impl<'s> Definitions<'s> {
 
 impl Schema {
     /// Does a value of type `outer` hold a value of type `inner` without anything between that may be empty?
-    pub(crate) fn contains(&self, outer: NodeId, inner: NodeId) -> bool {
+    fn contains(&self, outer: NodeId, inner: NodeId) -> bool {
         let mut seen = vec![false; self.nodes.len()];
         let mut todo = vec![outer];
         while let Some(id) = todo.pop() {

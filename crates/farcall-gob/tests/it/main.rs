@@ -5,6 +5,8 @@ mod adapted;
 mod derived;
 mod gotype;
 mod hostile;
+#[cfg(feature = "json")]
+mod json;
 mod judge;
 #[cfg(feature = "serde")]
 mod messages;
