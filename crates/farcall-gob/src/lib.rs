@@ -1,4 +1,24 @@
 //! Go's `encoding/gob` in Rust: typed and untyped, fast, without I/O.
+//!
+//! # Features
+//!
+//! Types of other crates, each off by default. What is lost on the way, and what is refused, stands in the file of
+//! each, under `src/impls/foreign/`.
+//!
+//! | feature | Rust type | Go type |
+//! |---|---|---|
+//! | `bytes` | `Bytes`, `BytesMut` | `[]byte` |
+//! | `chrono` | `DateTime<Utc>`, `DateTime<FixedOffset>` | `time.Time` |
+//! | `jiff` | `Timestamp`, `Zoned` | `time.Time` |
+//! | `time` | `OffsetDateTime` | `time.Time` |
+//! | `num-bigint` | `BigInt`, `BigUint` | `big.Int` |
+//! | `num-complex` | `Complex<f32>`, `Complex<f64>` | `complex64`, `complex128` |
+//! | `url` | `Option<Url>` | `*url.URL` |
+//! | `uuid` | `Uuid` | `uuid.UUID` of Go's library |
+//! | `uuid` | `BinaryUuid` | `uuid.UUID` of github.com/google/uuid |
+//!
+//! The others: `derive` (on by default) is `#[derive(Gob)]`, `json` makes JSON for people of values without types, and
+//! `serde` is what farcall's attribute `message` needs for JSON.
 
 // The derive names this crate as its users do.
 extern crate self as farcall_gob;
@@ -42,7 +62,9 @@ pub use decode::{Decoder, Next, Types};
 pub use encode::{Encoder, Mark};
 pub use error::{Error, ErrorKind};
 pub use gob::Gob;
-pub use impls::{BinaryEncoded, Complex, GoString, GobEncoded, SelfEncoded, TextEncoded};
+#[cfg(feature = "uuid")]
+pub use impls::BinaryUuid;
+pub use impls::{BinaryEncoded, Complex, GoString, GobEncoded, NetIp, SelfEncoded, TextEncoded};
 pub use limits::Limits;
 pub use schema::{Field, Kind, Node, NodeId, Opaque, Schema};
 pub use value::{Dynamic, Thin, Value};

@@ -1,6 +1,7 @@
 //! What holds of farcall-gob as its users see it.
 
 mod derived;
+mod foreign;
 mod gotype;
 mod hostile;
 mod judge;
