@@ -1,5 +1,7 @@
 //! What holds of farcall-gob as its users see it.
 
+#[cfg(feature = "serde")]
+mod adapted;
 mod derived;
 mod foreign;
 mod gotype;
@@ -8,5 +10,6 @@ mod judge;
 #[cfg(feature = "serde")]
 mod messages;
 mod named;
+mod random;
 mod streams;
 mod vectors;
