@@ -1,10 +1,9 @@
 //! What Go makes of types of other crates, and what they make of Go's. Each module needs its crate's feature.
 //! Ranges and refusals are tested beside the types.
 
-use farcall_gob::{Encoder, Gob, Limits, NetIp};
+use farcall_gob::{Encoder, Gob, NetIp};
 
 use crate::judge::Judge;
-use crate::vectors::each_value;
 
 /// What a Go program holds of a value, when it is received as the type of this schema.
 fn in_go(schema: &str, value: &impl Gob) -> String {
@@ -36,8 +35,10 @@ fn old_addresses_are_what_go_programs_hold() {
     feature = "num-bigint"
 ))]
 mod recorded {
+    use farcall_gob::Limits;
+
     use super::*;
-    use crate::vectors::{question, records};
+    use crate::vectors::{each_value, question, records};
 
     /// `T` is what the first types of the record are, and `S` the struct that is its last.
     pub(super) fn survives<T: Gob, S: Gob>(name: &str) {
