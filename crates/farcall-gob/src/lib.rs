@@ -70,6 +70,7 @@
 //! | `time.Time` | `SystemTime` (in UTC) |
 //! | `time.Duration` | `Duration`, if it is not negative; `i64` nanoseconds |
 //! | `netip.Addr`, `netip.AddrPort` | `IpAddr`, `SocketAddr`, as an `Option` in fields |
+//! | `net.IP` | [`NetIp`], as an `Option` in fields |
 //! | any type with `GobEncode`, `MarshalBinary` | [`SelfEncoded`]; [`GobEncoded`], [`BinaryEncoded`] keep the bytes |
 //!
 //! Names are Go's: `user_id` is `UserID` on the wire, and a name that Go would drop is an error of the compiler.
@@ -128,8 +129,23 @@
 //!
 //! # Features
 //!
-//! `derive` (default), `bytes`, `json` (values and types from and to JSON for people), `serde`. None of them brings in an
-//! async runtime.
+//! `derive` (default), `json` (values and types from and to JSON for people), `serde`, and one for each crate whose types
+//! are known here. None of them brings in an async runtime.
+//!
+//! | feature | type | Go | what to know |
+//! |---|---|---|---|
+//! | `bytes` | `Bytes`, `BytesMut` | `[]byte` | |
+//! | `chrono` | `DateTime<Utc>`, `DateTime<FixedOffset>` | `time.Time` | a leap second is the first of the next minute |
+//! | `jiff` | `Timestamp`, `Zoned` | `time.Time` | years -9999 to 9999 |
+//! | `time` | `OffsetDateTime` | `time.Time` | years -9999 to 9999 |
+//! | `num-bigint` | `BigInt`, `BigUint` | `big.Int` | |
+//! | `num-complex` | `Complex<f32>`, `Complex<f64>` | `complex64`, `complex128` | |
+//! | `url` | `Url`, as an `Option` in fields | `url.URL` | without a scheme it is refused; written by the web's rules |
+//! | `uuid` | `Uuid` | `uuid.UUID` of the library | since Go 1.27 |
+//! | `uuid` | `BinaryUuid` | `uuid.UUID` of github.com/google/uuid | |
+//!
+//! Times keep the offset of their zone, if their type has one, and lose its name; an offset of zero is UTC. What does not
+//! fit a type's range is an error, and so is sending a zone that is one minute west of UTC, which Go takes for UTC itself.
 
 // The derive names this crate as its users do.
 extern crate self as farcall_gob;
@@ -179,7 +195,9 @@ pub use decode::{Decoder, Next, Types};
 pub use encode::{Encoder, Mark};
 pub use error::{Error, ErrorKind};
 pub use gob::Gob;
-pub use impls::{BinaryEncoded, Complex, GoString, GobEncoded, SelfEncoded, TextEncoded};
+#[cfg(feature = "uuid")]
+pub use impls::BinaryUuid;
+pub use impls::{BinaryEncoded, Complex, GoString, GobEncoded, NetIp, SelfEncoded, TextEncoded};
 pub use limits::Limits;
 pub use schema::{Field, Kind, Node, NodeId, Opaque, Schema, SchemaBuilder, TypeSyntaxError};
 pub use value::{Dynamic, Thin, Value};

@@ -71,6 +71,12 @@ impl GoTime {
             )
         };
         let minutes = i16::try_from(offset / 60).map_err(too_far)?;
+        if minutes == -1 && self.offset.is_some() {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "a zone one minute west of UTC: in a time.Time, its bytes mean UTC itself",
+            ));
+        }
         let seconds = i8::try_from(offset % 60).map_err(too_far)?;
         out.push(if seconds == 0 { 1 } else { 2 });
         out.extend_from_slice(&self.seconds.to_be_bytes());
@@ -116,9 +122,52 @@ impl GoTime {
         Ok(Self {
             seconds: i64::from_be_bytes([s0, s1, s2, s3, s4, s5, s6, s7]),
             nanos: nanos & 0x3FFF_FFFF, // As many bits as Go keeps.
-            offset: (minutes != -1 || odd_seconds != 0)
-                .then(|| i32::from(minutes) * 60 + odd_seconds),
+            offset: Some(i32::from(minutes) * 60 + odd_seconds).filter(|offset| *offset != -60),
         })
+    }
+}
+
+// What types of other crates are made of and into.
+#[cfg(any(feature = "chrono", feature = "jiff", feature = "time", test))]
+impl GoTime {
+    pub(crate) const ZERO: Self = Self {
+        seconds: 0,
+        nanos: 0,
+        offset: None,
+    };
+
+    /// A time that is so many seconds and nanoseconds after 1970 began, in a zone so many seconds east of UTC. An
+    /// offset of 0 is UTC.
+    pub(crate) fn from_unix(seconds: i64, nanos: u32, offset: i32) -> Result<Self, Error> {
+        // A leap second is told as too many nanoseconds. Go has none: it is the first second of the next minute.
+        let (carry, nanos) = (nanos / 1_000_000_000, nanos % 1_000_000_000);
+        let seconds = seconds
+            .checked_add(UNIX_EPOCH_SECONDS)
+            .and_then(|seconds| seconds.checked_add(carry.into()));
+        let Some(seconds) = seconds else {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "the time is too far away for a time.Time",
+            ));
+        };
+        Ok(Self {
+            seconds,
+            nanos,
+            offset: (offset != 0).then_some(offset),
+        })
+    }
+
+    /// The seconds since 1970 began and the nanoseconds within the second, if the seconds can be counted so.
+    pub(crate) fn unix(self) -> Option<(i64, u32)> {
+        // The bytes can hold a little more than a second.
+        let (carry, nanos) = (self.nanos / 1_000_000_000, self.nanos % 1_000_000_000);
+        let seconds = self.seconds.checked_sub(UNIX_EPOCH_SECONDS)?;
+        Some((seconds.checked_add(carry.into())?, nanos))
+    }
+
+    /// How far east of UTC the zone is, in seconds.
+    pub(crate) fn offset_seconds(self) -> i32 {
+        self.offset.unwrap_or(0)
     }
 }
 
@@ -247,9 +296,62 @@ impl SelfEncoded for SocketAddr {
 
 crate::self_encoded!(SystemTime, IpAddr, SocketAddr);
 
+/// Go's `net.IP`, the older of its two kinds of addresses: plain bytes on the wire.
+///
+/// A v4 address is sent as the 16 bytes that `net.ParseIP` makes of it, and an address that comes so is a v4 address
+/// here: to Go, too, `1.2.3.4` and `::ffff:1.2.3.4` are the same in a `net.IP`. Bytes that are no address are refused.
+/// A nil `net.IP` has no counterpart, so fields are an `Option`.
+///
+/// ```
+/// use farcall_gob::{Encoder, NetIp};
+///
+/// let mut out = vec![];
+/// Encoder::new().encode(&NetIp([127, 0, 0, 1].into()), &mut out)?;
+/// assert!(out.ends_with(&[0xff, 0xff, 127, 0, 0, 1]));
+/// # Ok::<(), farcall_gob::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NetIp(pub IpAddr);
+
+impl Gob for NetIp {
+    const HAS_ZERO: bool = false;
+
+    fn describe(_: &mut Describer) -> NodeId {
+        NodeId::BYTES
+    }
+
+    fn zero() -> Option<Self> {
+        None
+    }
+
+    fn put(&self, w: &mut Writer<'_>) -> Result<(), Error> {
+        let v6 = match self.0 {
+            IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+            IpAddr::V6(v6) => v6,
+        };
+        w.bytes(&v6.octets());
+        Ok(())
+    }
+
+    fn get(r: &mut Reader<'_>, _: At<'_>) -> Result<Self, Error> {
+        let bytes = r.bytes()?;
+        if let Ok(v4) = <[u8; 4]>::try_from(bytes) {
+            return Ok(Self(Ipv4Addr::from(v4).into()));
+        }
+        match <[u8; 16]>::try_from(bytes) {
+            Ok(v6) => Ok(Self(Ipv6Addr::from(v6).to_canonical())),
+            Err(_) => Err(r.out_of_range(format!(
+                "a net.IP of {} bytes; an address has 4 or 16",
+                bytes.len()
+            ))),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::impls::sent_as;
 
     fn bytes(value: &impl SelfEncoded) -> Vec<u8> {
         let mut out = vec![];
@@ -284,8 +386,64 @@ mod tests {
         go.encode(&mut out).unwrap();
         assert_eq!(out, [2, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 6, 255, 196, 255]);
         assert_eq!(GoTime::decode(&out).unwrap(), go);
+        // One minute west is UTC to Go, in whatever bytes it comes.
+        let west = [2, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 6, 0, 0, 196];
+        assert_eq!(GoTime::decode(&west).unwrap().offset, None);
         for wrong in [&out[..15], &[1; 14], &[3; 15], &[]] {
             assert!(GoTime::decode(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn seconds_are_carried_and_times_too_far_away_are_told() {
+        let leap = GoTime::from_unix(59, 1_500_000_000, 0).unwrap();
+        assert_eq!(leap.unix(), Some((60, 500_000_000)));
+        let long = GoTime {
+            nanos: 0x3FFF_FFFF,
+            ..GoTime::ZERO
+        };
+        assert_eq!(
+            long.unix(),
+            Some((1 - UNIX_EPOCH_SECONDS, 0x3FFF_FFFF - 1_000_000_000))
+        );
+        assert!(GoTime::from_unix(i64::MAX, 0, 0).is_err());
+        let first = GoTime {
+            seconds: i64::MIN,
+            ..GoTime::ZERO
+        };
+        assert_eq!(first.unix(), None);
+    }
+
+    #[test]
+    fn zones_that_go_takes_for_utc_are_not_sent() {
+        for offset in [-60, -61, -119] {
+            let time = GoTime::from_unix(0, 0, offset).unwrap();
+            let error = time.encode(&mut vec![]).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unsupported, "{offset}");
+        }
+        for offset in [-59, -120, 0, 60] {
+            let time = GoTime::from_unix(0, 0, offset).unwrap();
+            let mut out = vec![];
+            time.encode(&mut out).unwrap();
+            let again = GoTime::decode(&out).unwrap();
+            assert_eq!((again, again.offset_seconds()), (time, offset));
+        }
+    }
+
+    #[test]
+    fn old_addresses_are_plain_bytes() {
+        let v6 = [0x20, 1, 13, 184, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+        for (address, bytes) in [
+            (IpAddr::from([1, 2, 3, 4]), vec![1, 2, 3, 4]),
+            (IpAddr::from(v6), v6.to_vec()),
+        ] {
+            let address = NetIp(address);
+            assert_eq!(sent_as::<NetIp>(&bytes).unwrap(), address);
+            assert_eq!(sent_as::<NetIp>(&address).unwrap(), address);
+        }
+        for wrong in [vec![], vec![1_u8; 5], vec![1; 17]] {
+            let error = sent_as::<NetIp>(&wrong).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::OutOfRange, "{wrong:?}");
         }
     }
 

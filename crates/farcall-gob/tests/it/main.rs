@@ -3,6 +3,7 @@
 #[cfg(feature = "serde")]
 mod adapted;
 mod derived;
+mod foreign;
 mod gotype;
 mod hostile;
 #[cfg(feature = "json")]
