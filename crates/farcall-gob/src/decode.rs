@@ -146,7 +146,9 @@ impl Decoder {
         let mut consumed = 0;
         loop {
             let value = input.get(consumed..).unwrap_or_default();
-            let (body, rest) = match Front::of(value, self.view.limits.message)? {
+            let front = Front::of(value, self.view.limits.message)
+                .map_err(|e| e.at_offset(0).beyond(consumed))?;
+            let (body, rest) = match front {
                 Front::Cut(at_least) => return Ok(Next::More { consumed, at_least }),
                 Front::Whole { body, rest } => (body, rest),
             };
@@ -264,6 +266,21 @@ impl Decoder {
     /// If the bytes are no gob, or the type takes more memory than the limits allow.
     pub fn schema_of_value(&mut self, raw: &[u8]) -> Result<Schema, Error> {
         self.view.schema_of_value(raw)
+    }
+
+    /// Which type of [`graph`](Self::graph) a value that [`next`](Self::next) found has.
+    ///
+    /// # Errors
+    /// If the bytes are no gob.
+    pub fn type_of_value(&self, raw: &[u8]) -> Result<NodeId, Error> {
+        let (id, _) = first_message(raw)?;
+        self.view.table.find_checked(id)
+    }
+
+    /// All types that the stream has named so far, as one graph, in the order in which they were named. One that is not
+    /// defined yet is an interface there.
+    pub fn graph(&self) -> Schema {
+        self.view.table.graph()
     }
 
     /// A handle that can decode this stream's values elsewhere.
