@@ -36,7 +36,9 @@ pub struct Encoder {
 /// How values of a type begin: its id, and 0 if it is not a struct.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Top {
-    bytes: [u8; 8],
+    /// As many of these bytes as `len`, the lowest first. A number, since those are copied in one piece: bytes were
+    /// copied in pieces, and the processor waited for them.
+    bytes: u64,
     len: u8,
     is_struct: bool,
 }
@@ -45,13 +47,14 @@ impl Top {
     #[inline]
     pub(crate) fn put(self, out: &mut Vec<u8>) {
         let end = out.len() + usize::from(self.len);
-        out.extend_from_slice(&self.bytes);
+        out.extend_from_slice(&self.bytes.to_le_bytes());
         out.truncate(end);
     }
 
     /// The id alone.
     pub(crate) fn put_id(self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.bytes[..usize::from(self.len - u8::from(!self.is_struct))]);
+        let len = usize::from(self.len - u8::from(!self.is_struct));
+        out.extend_from_slice(&self.bytes.to_le_bytes()[..len]);
     }
 
     /// The 0 alone, if there is one.
@@ -283,13 +286,13 @@ impl SentTypes {
         }
         let (number, len) = wire::uint_bytes(wire::zigzag(id.into()));
         let is_struct = matches!(self.local.get(node).kind, Kind::Struct { .. });
-        let mut top = Top {
-            bytes: [0; 8],
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(&number[..8]);
+        Top {
+            bytes: u64::from_le_bytes(bytes),
             len: len as u8 + u8::from(!is_struct),
             is_struct,
-        };
-        top.bytes.copy_from_slice(&number[..8]);
-        top
+        }
     }
 
     fn id(&mut self, node: NodeId) -> i32 {
