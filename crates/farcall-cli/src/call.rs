@@ -1,12 +1,13 @@
 //! `farcall call`: one call by name, JSON in and JSON out.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
-use farcall::{Address, Cluster, Code, Codec, Error, registry};
+use farcall::{Address, Cluster, Code, Error, Schema, registry};
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::argument::Argument;
 use crate::out::{self, Failure};
 
 /// Call a method of a server, or of one or all servers of a cluster
@@ -19,13 +20,8 @@ pub(crate) struct Call {
     #[arg(value_name = "SERVICE.METHOD")]
     method: String,
 
-    /// The argument: '{"A": 6, "B": 7}'. Left out, an argument without fields is sent.
-    #[arg(value_name = "JSON", value_parser = json)]
-    args: Option<Value>,
-
-    /// What the call is encoded in: gob, json or msgpack.
-    #[arg(long, default_value_t = Codec::Gob)]
-    codec: Codec,
+    #[command(flatten)]
+    argument: Argument,
 
     /// How long the call may take, connecting included: 2s, 500ms; 0 is for ever.
     #[arg(long, default_value = "10s", value_parser = out::duration)]
@@ -54,22 +50,33 @@ struct OutcomeAt {
 
 impl Call {
     pub(crate) async fn run(self, json: bool) -> Result<(), Failure> {
-        let servers = registry::open(&self.target)?;
-        let cluster = Cluster::builder(servers).codec(self.codec).build();
-        // What "no argument" is: a struct without fields to gob, and null to the others.
-        let args = self.args.clone().unwrap_or_else(|| match self.codec {
-            Codec::Gob => Value::Object(serde_json::Map::new()),
-            _ => Value::Null,
-        });
+        let asked = Instant::now();
+        let (args, types) = self
+            .argument
+            .typed(&self.target, &self.method, self.limit())
+            .await?;
+        // The time that it took to learn the types is the call's.
+        let limit = self
+            .limit()
+            .map(|limit| limit.saturating_sub(asked.elapsed()));
+        let cluster = Cluster::builder(registry::open(&self.target)?)
+            .codec(self.argument.codec)
+            .build();
         match self.all {
-            false => self.one(&cluster, args, json).await,
-            true => self.every(&cluster, args, json).await,
+            false => self.one(&cluster, args, types, limit, json).await,
+            true => self.every(&cluster, args, types, limit, json).await,
         }
     }
 
-    async fn one(&self, cluster: &Cluster, args: Value, json: bool) -> Result<(), Failure> {
-        let limit = self.limit();
-        let outcome = cluster.call_json(&self.method, args, None, limit).await;
+    async fn one(
+        &self,
+        cluster: &Cluster,
+        args: Value,
+        types: Option<Schema>,
+        limit: Option<Duration>,
+        json: bool,
+    ) -> Result<(), Failure> {
+        let outcome = cluster.call_json(&self.method, args, types, limit).await;
         match (&outcome, json) {
             (_, true) => out::json(&Outcome::of(&outcome))?,
             (Ok(reply), false) => out::json(reply)?,
@@ -79,10 +86,16 @@ impl Call {
         outcome.map(drop).map_err(failure)
     }
 
-    async fn every(&self, cluster: &Cluster, args: Value, json: bool) -> Result<(), Failure> {
-        let limit = self.limit();
+    async fn every(
+        &self,
+        cluster: &Cluster,
+        args: Value,
+        types: Option<Schema>,
+        limit: Option<Duration>,
+        json: bool,
+    ) -> Result<(), Failure> {
         let outcomes = match cluster
-            .broadcast_json(&self.method, args, None, limit)
+            .broadcast_json(&self.method, args, types, limit)
             .await
         {
             Ok(outcomes) => outcomes,
@@ -125,10 +138,15 @@ impl Call {
 
 fn failure(error: Error) -> Failure {
     let is_late = error.code() == Code::DeadlineExceeded;
+    // Go's decoder says what it was sent, and ours what the JSON is not.
+    let is_misfit = error.message().contains("gob: ");
     let failure = Failure::from(error);
-    match is_late {
-        true => failure.advise("give a call that needs more time more with --timeout 30s"),
-        false => failure,
+    match (is_late, is_misfit) {
+        (true, _) => failure.advise("give a call that needs more time more with --timeout 30s"),
+        (_, true) => failure.advise(
+            "`farcall describe ADDR` may show the argument's type; --type tells it, as in --type '[]byte'",
+        ),
+        _ => failure,
     }
 }
 
@@ -150,10 +168,4 @@ fn shown(outcome: &farcall::Result<Value>) -> String {
         Ok(reply) => reply.to_string(),
         Err(error) => format!("{}: {}", error.code(), out::printable(error.message())),
     }
-}
-
-fn json(text: &str) -> Result<Value, String> {
-    serde_json::from_str(text).map_err(|error| {
-        format!("{error}; write JSON such as '{{\"A\": 6, \"B\": 7}}', 5 or '\"text\"'")
-    })
 }

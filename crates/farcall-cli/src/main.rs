@@ -5,9 +5,13 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod argument;
+mod bench;
 mod call;
 mod demo;
 mod demo_server;
+mod describe;
+mod gob;
 mod ls;
 mod out;
 mod registry;
@@ -18,7 +22,8 @@ use out::Failure;
 
 /// Remote procedure calls for Rust and Go, from the command line.
 ///
-/// ADDR names one server: host:port, tcp@host:port, unix@/path, http@host:port, netrpc+tcp@host:port (Go's net/rpc).
+/// ADDR names one server: host:port, tcp@host:port, unix@/path, http@host:port; netrpc+tcp@, netrpc+http@ or netrpc+unix@
+/// for Go's net/rpc, jsonrpc+tcp@ for its JSON-RPC.
 /// TARGET is an ADDR or a cluster: static:ADDR,ADDR or a registry's http://host:port/_tinyrpc_/registry.
 ///
 /// Exit codes: 0 as expected, 1 the call or a check failed, 2 the command line is wrong, 3 nobody could be reached,
@@ -40,7 +45,10 @@ enum Command {
     DemoServer(demo_server::DemoServer),
     Registry(registry::Registry),
     Ls(ls::Ls),
+    Describe(describe::Describe),
     Call(call::Call),
+    Bench(bench::Bench),
+    Gob(gob::Gob),
 }
 
 #[tokio::main]
@@ -58,6 +66,9 @@ async fn run(command: Command, json: bool) -> Result<(), Failure> {
         Command::DemoServer(server) => server.run(json).await,
         Command::Registry(registry) => registry.run(json).await,
         Command::Ls(ls) => ls.run(json).await,
+        Command::Describe(describe) => describe.run(json).await,
         Command::Call(call) => call.run(json).await,
+        Command::Bench(bench) => bench.run(json).await,
+        Command::Gob(gob) => gob.run(json).await,
     }
 }

@@ -146,7 +146,9 @@ impl Decoder {
         let mut consumed = 0;
         loop {
             let value = input.get(consumed..).unwrap_or_default();
-            let (body, rest) = match Front::of(value, self.view.limits.message)? {
+            let front = Front::of(value, self.view.limits.message)
+                .map_err(|e| e.at_offset(0).beyond(consumed))?;
+            let (body, rest) = match front {
                 Front::Cut(at_least) => return Ok(Next::More { consumed, at_least }),
                 Front::Whole { body, rest } => (body, rest),
             };
@@ -238,13 +240,15 @@ impl Decoder {
     pub fn decode<T: Gob>(&mut self, raw: &[u8]) -> Result<T, Error> {
         let (id, cur) = first_message(raw)?;
         let ty = TypeId::of::<T>();
-        for (t, i, top) in self.recent.iter().flatten() {
-            if *t == ty && *i == id {
-                return self.view.decode(*top, cur);
+        let mut recent = self.recent.iter().flatten();
+        let top = match recent.find(|(t, i, _)| *t == ty && *i == id) {
+            Some(&(_, _, top)) => top,
+            None => {
+                let top = self.view.top::<T>(id)?;
+                self.recent = [Some((ty, id, top)), self.recent[0]];
+                top
             }
-        }
-        let top = self.view.top::<T>(id)?;
-        self.recent = [Some((ty, id, top)), self.recent[0]];
+        };
         self.view.decode(top, cur)
     }
 
@@ -262,6 +266,21 @@ impl Decoder {
     /// If the bytes are no gob, or the type takes more memory than the limits allow.
     pub fn schema_of_value(&mut self, raw: &[u8]) -> Result<Schema, Error> {
         self.view.schema_of_value(raw)
+    }
+
+    /// Which type of [`graph`](Self::graph) a value that [`next`](Self::next) found has.
+    ///
+    /// # Errors
+    /// If the bytes are no gob.
+    pub fn type_of_value(&self, raw: &[u8]) -> Result<NodeId, Error> {
+        let (id, _) = first_message(raw)?;
+        self.view.table.find_checked(id)
+    }
+
+    /// All types that the stream has named so far, as one graph, in the order in which they were named. One that is not
+    /// defined yet is an interface there.
+    pub fn graph(&self) -> Schema {
+        self.view.table.graph()
     }
 
     /// A handle that can decode this stream's values elsewhere.
@@ -355,7 +374,7 @@ impl View {
         Ok(top)
     }
 
-    #[inline]
+    #[inline(always)]
     fn decode<T: Gob>(&self, top: Top, mut cur: Cursor<'_>) -> Result<T, Error> {
         if !top.is_struct {
             cur.not_a_struct()?;
@@ -390,7 +409,8 @@ fn short_id(message: &[u8]) -> Option<(i32, &[u8])> {
 }
 
 /// The type id of a value's first message, and the place after it.
-#[inline]
+// Inlined, since returning it through memory takes longer than finding it: it is written in other pieces than it is read.
+#[inline(always)]
 fn first_message(raw: &[u8]) -> Result<(i32, Cursor<'_>), Error> {
     if let Some((&len, rest)) = raw.split_first() {
         if usize::from(len) == rest.len() && len < 0x80 {

@@ -86,9 +86,11 @@ impl Error {
         self
     }
 
-    /// Counts the offset from a point that is `bytes` further ahead.
+    /// Counts the offset from a point that is `bytes` further ahead, such as the beginning of the stream. A failure whose
+    /// place is not known stays without one.
     #[cold]
-    pub(crate) fn beyond(mut self, bytes: usize) -> Self {
+    #[must_use]
+    pub fn beyond(mut self, bytes: usize) -> Self {
         self.0.offset = self.0.offset.map(|offset| offset + bytes);
         self
     }

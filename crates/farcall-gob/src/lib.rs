@@ -161,6 +161,8 @@ mod value;
 
 mod canonical;
 
+#[cfg(feature = "serde")]
+mod adapter;
 #[cfg(any(feature = "json", feature = "serde"))]
 mod base64;
 #[cfg(feature = "json")]
@@ -171,13 +173,15 @@ mod message;
 #[cfg(feature = "derive")]
 pub use farcall_macros::Gob;
 
+#[cfg(feature = "serde")]
+pub use adapter::Serde;
 pub use decode::{Decoder, Next, Types};
 pub use encode::{Encoder, Mark};
 pub use error::{Error, ErrorKind};
 pub use gob::Gob;
 pub use impls::{BinaryEncoded, Complex, GoString, GobEncoded, SelfEncoded, TextEncoded};
 pub use limits::Limits;
-pub use schema::{Field, Kind, Node, NodeId, Opaque, Schema, SchemaBuilder};
+pub use schema::{Field, Kind, Node, NodeId, Opaque, Schema, SchemaBuilder, TypeSyntaxError};
 pub use value::{Dynamic, Thin, Value};
 
 /// What the derive's output calls. Not part of the API.

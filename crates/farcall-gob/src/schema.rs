@@ -4,7 +4,12 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
+mod parse;
 mod print;
+
+pub use parse::TypeSyntaxError;
+#[cfg(feature = "serde")]
+pub(crate) use print::go_name;
 
 /// The index of a [`Node`] in its [`Schema`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -99,7 +104,7 @@ pub enum Kind {
 
 impl Kind {
     /// The types that this one is made of.
-    pub(crate) fn parts(&self) -> impl Iterator<Item = NodeId> + '_ {
+    pub fn parts(&self) -> impl Iterator<Item = NodeId> + '_ {
         let (one, two, fields) = match self {
             Self::Array { elem, .. } | Self::Slice { elem } => (Some(*elem), None, &[][..]),
             Self::Map { key, elem } => (Some(*key), Some(*elem), &[][..]),
@@ -226,6 +231,11 @@ impl Schema {
         &self.nodes
     }
 
+    /// The indexes of its types, without those that need no definition.
+    pub fn ids(&self) -> impl Iterator<Item = NodeId> + use<> {
+        (BASIC_NODES..self.nodes.len()).map(|ix| NodeId(ix as u32))
+    }
+
     /// The same graph, seen from another of its types.
     ///
     /// # Panics
@@ -347,4 +357,26 @@ pub(crate) fn basic_nodes() -> Vec<Node> {
         kind,
     })
     .collect()
+}
+
+/// A type of Go's library that encodes itself: how, its name on the wire, its name in Go, its name in Rust if it has one.
+pub(crate) type WellKnown = (Opaque, &'static str, &'static str, &'static str);
+
+/// Those of them that are known by name.
+pub(crate) fn well_known() -> &'static [WellKnown] {
+    &[
+        (Opaque::Gob, "Time", "time.Time", "std::time::SystemTime"),
+        (Opaque::Gob, "Int", "big.Int", ""),
+        (Opaque::Gob, "Rat", "big.Rat", ""),
+        (Opaque::Gob, "Float", "big.Float", ""),
+        (Opaque::Binary, "URL", "url.URL", ""),
+        (Opaque::Binary, "Addr", "netip.Addr", "std::net::IpAddr"),
+        (
+            Opaque::Binary,
+            "AddrPort",
+            "netip.AddrPort",
+            "std::net::SocketAddr",
+        ),
+        (Opaque::Binary, "Prefix", "netip.Prefix", ""),
+    ]
 }

@@ -243,6 +243,16 @@ impl Table {
         })
     }
 
+    /// All types that were named, in that order.
+    pub(crate) fn graph(&self) -> Schema {
+        let undefined = || Node {
+            name: Arc::default(),
+            kind: Kind::Interface,
+        };
+        let node = |slot: &Slot| slot.node.as_deref().map_or_else(undefined, Node::clone);
+        Schema::new(self.slots.iter().map(node).collect(), NodeId::INTERFACE)
+    }
+
     pub(crate) fn has_changed(&self) -> bool {
         !self.changed.is_empty()
     }

@@ -3,6 +3,7 @@
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
+use std::sync::OnceLock;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -165,10 +166,14 @@ fn guarded(encode: impl FnOnce() -> Result<(), EncodeError>) -> Result<(), Encod
 }
 
 /// A value given as JSON, for callers that have no Rust type for it.
+///
+/// It can be sent any number of times.
 #[derive(Clone, Debug)]
 pub struct Dynamic {
     json: serde_json::Value,
     schema: gob::Schema,
+    /// The JSON as a value of that type, once it was needed.
+    gob: OnceLock<Result<gob::Value, EncodeError>>,
 }
 
 impl Dynamic {
@@ -176,14 +181,21 @@ impl Dynamic {
     /// `float64`, objects structs.
     pub fn new(json: serde_json::Value, schema: Option<gob::Schema>) -> Dynamic {
         let schema = schema.unwrap_or_else(|| gob::Schema::infer(&json));
-        Dynamic { json, schema }
+        Dynamic {
+            json,
+            schema,
+            gob: OnceLock::new(),
+        }
     }
 
     fn to_gob(&self, encoder: &mut gob::Encoder, out: &mut Vec<u8>) -> Result<(), EncodeError> {
         let failed = |error| EncodeError::new("argument", error);
-        let value = gob::Value::from_json(&self.json, &self.schema).map_err(failed)?;
+        let value = self
+            .gob
+            .get_or_init(|| gob::Value::from_json(&self.json, &self.schema).map_err(failed));
+        let value = value.as_ref().map_err(EncodeError::clone)?;
         encoder
-            .encode_value(&value, &self.schema, out)
+            .encode_value(value, &self.schema, out)
             .map_err(failed)
     }
 }
@@ -340,12 +352,12 @@ impl BodyRef<'_> {
     ///
     /// When the bytes are damaged.
     pub fn to_plain_json(self) -> Result<serde_json::Value, DecodeError> {
-        match self {
+        let (value, schema) = match self {
             BodyRef::Gob(GobStream::Reader(decoder), raw) => {
-                decoder.decode_value(raw).map_err(DecodeError::new)
+                (decoder.decode_value(raw), decoder.schema_of_value(raw))
             }
             BodyRef::Gob(GobStream::Shared(types), raw) => {
-                types.decode_value(raw).map_err(DecodeError::new)
+                (types.decode_value(raw), types.schema_of_value(raw))
             }
             BodyRef::Json(raw) => return serde_json::from_slice(raw).map_err(DecodeError::new),
             BodyRef::Binary(Codec::Postcard, _) => {
@@ -359,18 +371,27 @@ impl BodyRef<'_> {
             }
             BodyRef::Zero => return Ok(serde_json::Value::Null),
             BodyRef::Bad(why) => return Err(DecodeError::new(why)),
-        }
-        .map(|value| value.to_plain_json())
+        };
+        let mut value = value.map_err(DecodeError::new)?;
+        // gob leaves zeros out, and people want to see them.
+        value.fill_zeros(&schema.map_err(DecodeError::new)?);
+        Ok(value.to_plain_json())
     }
 }
 
-fn from_json<T: Message>(raw: &[u8]) -> Result<T, DecodeError> {
+/// `()`, if that is the type asked for: whoever asks for nothing takes whatever comes.
+fn nothing<T: 'static>() -> Option<T> {
     let mut slot: Option<T> = None;
-    if let Some(slot) = (&mut slot as &mut dyn Any).downcast_mut::<Option<()>>() {
+    let any: &mut dyn Any = &mut slot;
+    if let Some(slot) = any.downcast_mut::<Option<()>>() {
         *slot = Some(());
     }
-    if let Some(value) = slot {
-        return Ok(value);
+    slot
+}
+
+fn from_json<T: Message>(raw: &[u8]) -> Result<T, DecodeError> {
+    if let Some(nothing) = nothing() {
+        return Ok(nothing);
     }
     match from_bytes(|| bytes_from_json(raw))? {
         Some(value) => Ok(value),
@@ -413,6 +434,9 @@ fn from_postcard<T: Message>(raw: &[u8]) -> Result<T, DecodeError> {
 }
 
 fn from_message_pack<T: Message>(raw: &[u8]) -> Result<T, DecodeError> {
+    if let Some(nothing) = nothing() {
+        return Ok(nothing);
+    }
     let failed = |error| DecodeError::new(format!("msgpack: {error}"));
     let bytes = || {
         let bytes: ByteBuf = rmp_serde::from_slice(raw).map_err(failed)?;

@@ -2,7 +2,7 @@
 
 use std::task::Waker;
 
-use farcall_wire::{Body, Message};
+use farcall_wire::{Body, Dynamic, Message};
 
 use crate::client::{CallOptions, InFlight, RawReply};
 use crate::{Call, Client, Cluster, Pending, Result, Target};
@@ -39,6 +39,15 @@ impl Channel {
     /// Calls `Service.Method`. See [`Client::call`].
     pub fn call<'a, R: Message>(&'a self, method: &'a str, args: &'a impl Message) -> Call<'a, R> {
         Call::new(self.via(), method, Body::from(args))
+    }
+
+    /// Calls with an argument that has no Rust type. See [`Client::call_dynamic`].
+    pub fn call_dynamic<'a, R: Message>(
+        &'a self,
+        method: &'a str,
+        args: &'a Dynamic,
+    ) -> Call<'a, R> {
+        Call::new(self.via(), method, Body::Dynamic(args))
     }
 
     /// Begins a call now. See [`Client::go`].

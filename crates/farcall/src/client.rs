@@ -226,6 +226,20 @@ impl Client {
             .to_plain_json()
     }
 
+    /// Calls `Service.Method` with an argument that has no Rust type, and may be sent again. The reply's type is the
+    /// caller's to say; `()` takes any.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::call`], and when the JSON does not fit its type.
+    pub fn call_dynamic<'a, R: Message>(
+        &'a self,
+        method: &'a str,
+        args: &'a Dynamic,
+    ) -> Call<'a, R> {
+        Call::new(Via::Client(self), method, Body::Dynamic(args))
+    }
+
     /// Where the server is.
     pub fn address(&self) -> &Address {
         &self.0.address

@@ -189,6 +189,19 @@ impl Cluster {
         reply.to_plain_json()
     }
 
+    /// Calls with an argument that has no Rust type. See [`Client::call_dynamic`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Cluster::call`], and when the JSON does not fit its type.
+    pub fn call_dynamic<'a, R: Message>(
+        &'a self,
+        method: &'a str,
+        args: &'a Dynamic,
+    ) -> Call<'a, R> {
+        Call::new(Via::Cluster(self), method, Body::Dynamic(args))
+    }
+
     /// Calls `Service.Method` on every server at once, and gives each one's own outcome, sorted by address. Nothing is
     /// tried twice, and no failure keeps the others from ending.
     ///

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::fmt::{self, Write};
 
+use super::parse::encoder;
 use super::{Kind, Node, NodeId, Opaque, Schema};
 
 /// Types without a name are written where they are used, down to this depth. Deeper ones, which may contain
@@ -61,25 +62,35 @@ impl Schema {
     /// The Go definitions of the type and of all that it is made of, as a Go program could hold them.
     ///
     /// The wire knows one width of integers and floats, so `int` may have been an `int8`, and pointers are not seen.
+    /// It can be read again: `schema.to_go().parse::<Schema>()`.
     pub fn to_go(&self) -> String {
-        Definitions::new(self, &Go).print()
+        self.go_definitions(&[self.root])
     }
 
     /// The Rust definitions of the type and of all that it is made of, ready to be received.
     ///
     /// The wire knows one width of integers and floats, so an `i64` may do as an `i8`.
     pub fn to_rust(&self) -> String {
-        Definitions::new(self, &Rust).print()
+        self.rust_definitions(&[self.root])
+    }
+
+    /// The Go definitions of some types of the graph and of all that they are made of, each once.
+    pub fn go_definitions(&self, roots: &[NodeId]) -> String {
+        Definitions::new(self, &Go).print(roots)
+    }
+
+    /// The Rust definitions of some types of the graph and of all that they are made of, each once.
+    pub fn rust_definitions(&self, roots: &[NodeId]) -> String {
+        Definitions::new(self, &Rust).print(roots)
     }
 
     fn go_line(&self, f: &mut impl Write) -> fmt::Result {
         let node = self.root_node();
         match &node.kind {
             Kind::Struct { .. } => {
-                f.write_str(if node.name.is_empty() {
-                    "struct"
-                } else {
-                    &node.name
+                f.write_str(match own_name(node) {
+                    "" => "struct",
+                    name => name,
                 })?;
                 self.go_fields(f, node, 0)
             }
@@ -118,7 +129,7 @@ impl Schema {
     }
 
     fn go_part(&self, f: &mut impl Write, id: NodeId, depth: usize) -> fmt::Result {
-        match &*self.node(id).name {
+        match own_name(self.node(id)) {
             "" => self.go_inline(f, id, depth),
             name => f.write_str(name),
         }
@@ -160,6 +171,8 @@ struct Definitions<'s> {
     names: HashMap<NodeId, String>,
     taken: HashMap<String, usize>,
     todo: Vec<NodeId>,
+    /// How many of them are printed.
+    done: usize,
     /// How much more text types without a name may take where they are used.
     inline_left: usize,
 }
@@ -172,41 +185,37 @@ impl<'s> Definitions<'s> {
             names: HashMap::new(),
             taken: HashMap::new(),
             todo: vec![],
+            done: 0,
             inline_left: INLINE_LEN_MAX,
         }
     }
 
-    fn print(mut self) -> String {
-        let root = self.schema.root;
-        match self.schema.root_node() {
-            Node {
-                kind: Kind::Struct { .. },
-                ..
-            } => drop(self.name(root)),
-            Node {
-                name,
-                kind: Kind::Array { .. } | Kind::Slice { .. } | Kind::Map { .. } | Kind::Opaque(_),
-            } if !name.is_empty() => {
-                drop(self.name(root));
-            }
-            // A type without a name still needs one to be defined under.
-            _ => {
-                let ty = self.inline(root, 0);
-                let name = self.fresh("Value");
-                let mut out = self.language.definition(&name, &ty);
-                self.definitions(&mut out);
-                return out;
-            }
-        }
+    fn print(mut self, roots: &[NodeId]) -> String {
         let mut out = String::new();
-        self.definitions(&mut out);
+        for &root in roots {
+            let node = self.schema.node(root);
+            match &node.kind {
+                Kind::Struct { .. } => drop(self.name(root)),
+                Kind::Array { .. } | Kind::Slice { .. } | Kind::Map { .. } | Kind::Opaque(_)
+                    if !own_name(node).is_empty() =>
+                {
+                    drop(self.name(root));
+                }
+                // A type without a name still needs one to be defined under.
+                _ => {
+                    let ty = self.inline(root, 0);
+                    let name = self.fresh("Value");
+                    append(&mut out, &self.language.definition(&name, &ty));
+                }
+            }
+            self.definitions(&mut out);
+        }
         out
     }
 
     fn definitions(&mut self, out: &mut String) {
-        let mut next = 0;
-        while let Some(&id) = self.todo.get(next) {
-            next += 1;
+        while let Some(&id) = self.todo.get(self.done) {
+            self.done += 1;
             let name = self.names.get(&id).cloned().unwrap_or_default();
             let text = match &self.schema.node(id).kind {
                 Kind::Struct { .. } => {
@@ -219,10 +228,7 @@ impl<'s> Definitions<'s> {
                     self.language.definition(&name, &ty)
                 }
             };
-            if !out.is_empty() && !text.is_empty() {
-                out.push('\n');
-            }
-            out.push_str(&text);
+            append(out, &text);
         }
     }
 
@@ -254,7 +260,7 @@ impl<'s> Definitions<'s> {
                 return ty;
             }
         }
-        if !node.name.is_empty() || depth > INLINE_DEPTH_MAX {
+        if !own_name(node).is_empty() || depth > INLINE_DEPTH_MAX {
             return self.name(id);
         }
         // Roughly what it takes without its parts.
@@ -302,7 +308,7 @@ impl<'s> Definitions<'s> {
         if let Some(name) = self.names.get(&id) {
             return name.clone();
         }
-        let name = self.fresh(&identifier(&self.schema.node(id).name));
+        let name = self.fresh(&identifier(own_name(self.schema.node(id))));
         self.names.insert(id, name.clone());
         self.todo.push(id);
         name
@@ -340,6 +346,28 @@ impl Schema {
             }
         }
         false
+    }
+}
+
+/// Adds a definition, after an empty line.
+fn append(out: &mut String, definition: &str) {
+    if !out.is_empty() && !definition.is_empty() {
+        out.push('\n');
+    }
+    out.push_str(definition);
+}
+
+/// The type's own name. Go also calls the types of fields by what they are made of: `[]string`, `map[string]int`.
+fn own_name(node: &Node) -> &str {
+    let spelled = match &node.kind {
+        Kind::Array { .. } | Kind::Slice { .. } => "[",
+        Kind::Map { .. } => "map[",
+        Kind::Struct { .. } => "struct {",
+        _ => return &node.name,
+    };
+    match node.name.starts_with(spelled) {
+        true => "",
+        false => &node.name,
     }
 }
 
@@ -385,7 +413,7 @@ impl Language for Go {
     }
 
     fn opaque(&self, how: Opaque, name: &str) -> Option<String> {
-        well_known(how, name).map(|(go, _)| go.to_owned())
+        known_as(how, name).map(|(go, _)| go.to_owned())
     }
 
     fn inline_struct(&self, fields: &[(String, String)]) -> Option<String> {
@@ -420,7 +448,7 @@ impl Language for Go {
     }
 
     fn opaque_definition(&self, how: Opaque, name: &str) -> String {
-        if well_known(how, name).is_some() {
+        if known_as(how, name).is_some() {
             return String::new();
         }
         let methods = match how {
@@ -428,7 +456,10 @@ impl Language for Go {
             Opaque::Binary => "MarshalBinary and UnmarshalBinary",
             Opaque::Text => "MarshalText and UnmarshalText",
         };
-        format!("// {name} has {methods}, which alone know its bytes.\ntype {name} struct{{}}\n")
+        let (package, encoder) = encoder(how);
+        format!(
+            "// {name} has {methods}, which alone know its bytes.\ntype {name} struct{{ {package}.{encoder} }}\n"
+        )
     }
 }
 
@@ -461,7 +492,7 @@ impl Language for Rust {
     }
 
     fn opaque(&self, how: Opaque, name: &str) -> Option<String> {
-        if let Some((_, rust)) = well_known(how, name).filter(|(_, rust)| !rust.is_empty()) {
+        if let Some((_, rust)) = known_as(how, name).filter(|(_, rust)| !rust.is_empty()) {
             return Some(rust.to_owned());
         }
         Some(
@@ -519,19 +550,12 @@ impl Language for Rust {
     }
 }
 
-/// Types of Go's library that encode themselves, by the name they have on the wire: as Go and as Rust call them.
-fn well_known(how: Opaque, name: &str) -> Option<(&'static str, &'static str)> {
-    Some(match (how, name) {
-        (Opaque::Gob, "Time") => ("time.Time", "std::time::SystemTime"),
-        (Opaque::Gob, "Int") => ("big.Int", ""),
-        (Opaque::Gob, "Rat") => ("big.Rat", ""),
-        (Opaque::Gob, "Float") => ("big.Float", ""),
-        (Opaque::Binary, "URL") => ("url.URL", ""),
-        (Opaque::Binary, "Addr") => ("netip.Addr", "std::net::IpAddr"),
-        (Opaque::Binary, "AddrPort") => ("netip.AddrPort", "std::net::SocketAddr"),
-        (Opaque::Binary, "Prefix") => ("netip.Prefix", ""),
-        _ => return None,
-    })
+/// What is known of a type that encodes itself, by the name it has on the wire: as Go and as Rust call it.
+fn known_as(how: Opaque, name: &str) -> Option<(&'static str, &'static str)> {
+    let known = super::well_known()
+        .iter()
+        .find(|known| (known.0, known.1) == (how, name));
+    known.map(|known| (known.2, known.3))
 }
 
 /// `UserID` as `user_id`.
@@ -559,7 +583,7 @@ fn snake(name: &str) -> String {
 }
 
 /// The name that the derive gives to a field.
-fn go_name(snake: &str) -> String {
+pub(crate) fn go_name(snake: &str) -> String {
     snake
         .split('_')
         .map(|word| {

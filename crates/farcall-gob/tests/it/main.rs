@@ -1,5 +1,7 @@
 //! What holds of farcall-gob as its users see it.
 
+#[cfg(feature = "serde")]
+mod adapted;
 mod derived;
 mod gotype;
 mod hostile;

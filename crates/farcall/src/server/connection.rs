@@ -28,6 +28,8 @@ use crate::{Context, Dialect, Error, Result};
 
 /// A client that takes no byte of its replies for so long is given up: they are memory.
 const STALL_MAX: Duration = Duration::from_secs(10);
+/// How long a peer may be silent within a message.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// How long a closed connection waits for the peer to have read what was written last.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -456,7 +458,20 @@ impl Connection {
                     }
                 }
             };
-            if inbox.fill(reader, at_least).await? == 0 {
+            let is_within = !inbox.bytes().is_empty();
+            let filling = inbox.fill(reader, at_least);
+            // Between messages a peer may be silent for as long as it likes. Within one, its silence is our memory.
+            let read = match is_within {
+                true => timeout(SILENCE_MAX, filling).await,
+                false => Ok(filling.await),
+            };
+            let read = read.map_err(|_| {
+                let silence = go_duration(SILENCE_MAX);
+                Violation::new(format!(
+                    "the peer was silent for {silence} within a message"
+                ))
+            })?;
+            if read? == 0 {
                 return match inbox.bytes() {
                     [] => Ok(()),
                     _ => Err(Violation::new("the peer ended the stream within a message").into()),

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::Shared;
 use crate::context::Peer;
+use crate::describe::{MethodTypes, ServiceTypes, TYPES_PATH, Types};
 use crate::http::{self, Reply, Request, Surface};
 use crate::router::{Replier, ReplyTo, Router};
 use crate::schema::{example, json_schema};
@@ -22,7 +23,7 @@ const CALLS: &str = "/rpc/";
 pub(super) fn mount(surface: Surface, body_len_max: usize, shared: Weak<Shared>) -> Surface {
     let for_list = shared.clone();
     surface
-        .at(&["/rpc"], move |request| {
+        .at(&[TYPES_PATH], move |request| {
             let shared = for_list.upgrade();
             let reply = match http::is_read(request.method()) {
                 true => http::json(&shared.map(|shared| describe(&shared.router))),
@@ -43,27 +44,34 @@ pub(super) fn mount(surface: Surface, body_len_max: usize, shared: Weak<Shared>)
         })
 }
 
-/// Services and methods with the JSON Schemas of arguments and replies.
-fn describe(router: &Router) -> serde_json::Value {
+/// Services and methods with the types of arguments and replies.
+fn describe(router: &Router) -> Types {
     let services = router.snapshot().into_iter().map(|service| {
         let methods = service.methods.into_iter().filter_map(|method| {
             let name = format!("{}.{}", service.name, method.name);
             let (args, reply) = router.find(&name).ok()?.0.types();
-            Some(json!({
-                "name": name,
-                "doc": method.doc,
-                "idempotent": method.idempotent,
-                "args_type": method.args,
-                "reply_type": method.reply,
-                "args": json_schema(args),
-                "reply": json_schema(reply),
-                "example": example(args),
-            }))
+            Some(MethodTypes {
+                name,
+                doc: method.doc,
+                idempotent: method.idempotent,
+                args_type: method.args,
+                reply_type: method.reply,
+                args_go: Some(args.to_go()),
+                reply_go: Some(reply.to_go()),
+                args: Some(json_schema(args)),
+                reply: Some(json_schema(reply)),
+                example: Some(example(args)),
+            })
         });
-        let methods: Vec<_> = methods.collect();
-        json!({ "name": service.name, "doc": service.doc, "methods": methods })
+        ServiceTypes {
+            methods: methods.collect(),
+            name: service.name,
+            doc: service.doc,
+        }
     });
-    json!({ "services": services.collect::<Vec<_>>() })
+    Types {
+        services: services.collect(),
+    }
 }
 
 async fn answer(shared: &Shared, request: &Request) -> Reply {

@@ -18,4 +18,5 @@ mod script;
 mod service;
 mod shutdown;
 mod support;
+mod traffic;
 mod unix;

@@ -1,0 +1,7 @@
+//! The built program from outside, by topic: what it prints, and how it exits.
+
+mod bench;
+mod commands;
+mod describe;
+mod gob;
+mod support;
