@@ -7,7 +7,7 @@ use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::Duration;
 
 use farcall_wire::{BodyRef, go_duration};
-use tokio::time::timeout;
+use tokio::time::sleep;
 
 use crate::router::{Method, Replier, RunOn, Running};
 use crate::{Code, Context, Error, Result};
@@ -47,9 +47,13 @@ pub(crate) async fn to_end(
     let caught = CatchUnwind(running);
     match limit {
         None => caught.await,
-        Some(limit) => timeout(limit, caught)
-            .await
-            .unwrap_or_else(|_| Err(timed_out(limit))),
+        Some(limit) => tokio::select! {
+            // On a busy machine both may be due when they are looked at. It must not hang on that whether a handler
+            // took too long.
+            biased;
+            () = sleep(limit) => Err(timed_out(limit)),
+            ended = caught => ended,
+        },
     }
 }
 

@@ -269,6 +269,30 @@ async fn a_handler_ends_with_its_timeout_its_caller_or_its_connection() {
 }
 
 // 6
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_took_too_long_has_timed_out_however_busy_the_machine_was() {
+    let server = Server::builder()
+        .method("Foo.Sleep", |(): ()| async move {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Ok(1_i64)
+        })
+        .handle_timeout(Duration::from_millis(600))
+        .start()
+        .await
+        .unwrap();
+    let (near, far) = duplex(4096);
+    server.serve_stream(far, "a busy machine");
+    let mut raw = Raw::open(near, Codec::Gob, Features::default()).await;
+    raw.send(1, "Foo.Sleep", &()).await;
+    until(|| running(&server) == 1).await;
+    // Its task has a turn, and then nobody has one for two seconds.
+    tokio::task::yield_now().await;
+    tokio::time::advance(Duration::from_secs(2)).await;
+    let (header, _) = raw.receive().await.unwrap();
+    let says = "rpc server: request handle timeout: expect within 600ms";
+    assert_eq!(header.error, says);
+}
+
 #[tokio::test]
 async fn one_unencodable_argument_fails_that_call_alone() {
     let server = served().await;
