@@ -90,8 +90,8 @@ async fn ask(target: &str, method: &str, limit: Duration) -> Result<Option<Schem
     Ok(None)
 }
 
-/// Whether asking the server in HTTP is worth it, and harmless. A Go server of net/rpc that speaks no HTTP takes the
-/// question for a damaged call, and writes that to its log.
+/// Whether asking the server in HTTP is worth it. A Go server of net/rpc that speaks no HTTP would take the question for
+/// a damaged call.
 fn may_tell(address: &Address) -> bool {
     match (address.dialect, &address.transport) {
         (Dialect::Farcall, _) | (Dialect::NetRpc, Transport::Http(_)) => true,

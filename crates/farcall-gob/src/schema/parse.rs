@@ -646,6 +646,7 @@ mod tests {
             ("type A = B\ntype B struct{ C *A }", "B{C B}"),
             ("type M map[string]M", "map[string]M"),
             ("type Money struct{ gob.GobEncoder }", "Money"),
+            ("type Time = time.Time", "Time"),
         ] {
             let schema = parse(text).unwrap_or_else(|e| panic!("{text}: {e}"));
             assert_eq!(schema.to_string(), seen, "{text}");
