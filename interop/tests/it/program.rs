@@ -35,13 +35,11 @@ fn program() -> &'static Path {
             "the program does not build:\n{said}"
         );
         let lines = String::from_utf8_lossy(&built.stdout).into_owned();
-        let messages = lines
+        let mut messages = lines
             .lines()
             .filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let executables =
-            messages.filter_map(|message| Some(message["executable"].as_str()?.into()));
-        executables
-            .last()
+        messages
+            .find_map(|message| Some(message["executable"].as_str()?.into()))
             .expect("cargo tells where the program is")
     })
 }
