@@ -137,6 +137,8 @@ func TestTinyClientsAndServersAgree(t *testing.T) {
 		{"unix", []string{"-net", "unix", "-addr", socket}, []string{"-unix"}, scenarios},
 		{"http", []string{"-http"}, []string{"-http"}, append([]string{"http"}, scenarios...)},
 		{"json", nil, []string{"-json"}, without(scenarios, "interfaces")},
+		{"geerpc", []string{"-gee"}, []string{"-gee"}, without(scenarios, "handshake")},
+		{"geerpc over http", []string{"-gee", "-http"}, []string{"-gee", "-http"}, []string{"basic", "errors"}},
 		{"json only", []string{"-codec-json"}, []string{"-json"}, []string{"basic", "handshake"}},
 		{"byte by byte", []string{"-byte-by-byte"}, []string{"-byte-by-byte"}, without(scenarios, "large")},
 		{"byte by byte over http", []string{"-byte-by-byte", "-http"}, []string{"-byte-by-byte", "-http"}, []string{"basic", "handshake", "http"}},

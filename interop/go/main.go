@@ -27,8 +27,8 @@ var commands = []struct {
 	name, usage string
 	run         func(args []string) error
 }{
-	{"tiny-server", "[-net tcp|unix] [-addr A] [-http] [-byte-by-byte] [-codec-json] [-registry URL -advertise ADDR -beat 1s]", tinyServerCommand},
-	{"tiny-client", "ADDR [-http] [-unix] [-byte-by-byte] [-json] [-within 60s] SCENARIO", tinyClientCommand},
+	{"tiny-server", "[-net tcp|unix] [-addr A] [-http] [-gee] [-byte-by-byte] [-codec-json] [-registry URL -advertise ADDR -beat 1s]", tinyServerCommand},
+	{"tiny-client", "ADDR [-http] [-unix] [-gee] [-byte-by-byte] [-json] [-within 60s] SCENARIO", tinyClientCommand},
 	{"netrpc-server", "[-net tcp|unix] [-addr A] [-http | -json]", netrpcServerCommand},
 	{"netrpc-client", "ADDR [-http | -json] [-unix] [-within 60s] SCENARIO", netrpcClientCommand},
 	{"registry", "[-addr A] [-ttl 5m]", registryCommand},

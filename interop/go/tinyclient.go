@@ -4,6 +4,7 @@ package main
 // Not here: scenarios for any protocol (scenarios.go).
 
 import (
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -22,7 +23,8 @@ func tinyClientCommand(args []string) error {
 		return err
 	}
 	flags := flag.NewFlagSet("tiny-client", flag.ContinueOnError)
-	overHTTP := flags.Bool("http", false, "connect by CONNECT "+tinyPath)
+	overHTTP := flags.Bool("http", false, "connect by CONNECT "+tinyPath+", or "+geePath)
+	gee := flags.Bool("gee", false, "speak geerpc, which waits for no acknowledgement")
 	unix := flags.Bool("unix", false, "the address is a socket's path")
 	byteByByte := flags.Bool("byte-by-byte", false, "write each byte by itself")
 	useJSON := flags.Bool("json", false, "use codec "+tinyJSON)
@@ -32,8 +34,11 @@ func tinyClientCommand(args []string) error {
 		return err
 	}
 
-	peer := tinyPeer{endpoint: endpoint{network: "tcp", address: target, byteByByte: *byteByByte}, codecType: tinyGob}
-	if *overHTTP {
+	peer := tinyPeer{endpoint: endpoint{network: "tcp", address: target, byteByByte: *byteByByte}, codecType: tinyGob, gee: *gee}
+	switch {
+	case *overHTTP && *gee:
+		peer.connectPath, peer.connected = geePath, geeConnected
+	case *overHTTP:
 		peer.connectPath, peer.connected = tinyPath, tinyConnected
 	}
 	if *unix {
@@ -56,6 +61,7 @@ func tinyClientCommand(args []string) error {
 type tinyPeer struct {
 	endpoint
 	codecType string
+	gee       bool
 }
 
 func (p tinyPeer) wish(handleTimeout time.Duration) option {
@@ -102,10 +108,7 @@ func (p tinyPeer) openRaw(wish option, redirect io.Writer) (net.Conn, codec, err
 	if err != nil {
 		return nil, nil, err
 	}
-	echo, rest, err := offer(conn, wish)
-	if err == nil && echo != wish {
-		err = fmt.Errorf("the option %+v was echoed as %+v", wish, echo)
-	}
+	rest, err := p.shakeHands(conn, wish)
 	if err != nil {
 		conn.Close()
 		return nil, nil, err
@@ -114,6 +117,19 @@ func (p tinyPeer) openRaw(wish option, redirect io.Writer) (net.Conn, codec, err
 		redirect = conn
 	}
 	return conn, newCodec(p.codecType, rest, redirect), nil
+}
+
+// shakeHands answers what the replies are to be read from. geerpc waits for nothing, so its first request may even
+// arrive with the Option.
+func (p tinyPeer) shakeHands(conn net.Conn, wish option) (io.Reader, error) {
+	if p.gee {
+		return conn, json.NewEncoder(conn).Encode(wish)
+	}
+	echo, rest, err := offer(conn, wish)
+	if err == nil && echo != wish {
+		err = fmt.Errorf("the option %+v was echoed as %+v", wish, echo)
+	}
+	return rest, err
 }
 
 // tinyClient is net/rpc's client on TinyRPC's wire.

@@ -19,6 +19,10 @@ const (
 	tinyJSON      = "application/json"
 	tinyPath      = "/_tinyrpc_"
 	tinyConnected = "200 Connected to RPC"
+
+	// geerpc's protocol is TinyRPC's without the acknowledgement.
+	geePath      = "/_geeprc_"
+	geeConnected = "200 Connected to Gee RPC"
 )
 
 // option opens a connection, as one JSON value each way: the client's wish, and the server's echo of it.
@@ -105,8 +109,9 @@ func offer(conn net.Conn, wish option) (echo option, rest io.Reader, err error) 
 	return readOption(conn)
 }
 
-// accept opens a server's connection: it reads the Option, judges it and echoes it. A refused client gets no answer.
-func accept(conn net.Conn, onlyJSON bool) (option, codec, error) {
+// accept opens a server's connection: it reads the Option, judges it and echoes it, but not to a client of geerpc. A
+// refused client gets no answer.
+func accept(conn net.Conn, onlyJSON, gee bool) (option, codec, error) {
 	wish, rest, err := readOption(conn)
 	if err != nil {
 		return option{}, nil, err
@@ -117,6 +122,9 @@ func accept(conn net.Conn, onlyJSON bool) (option, codec, error) {
 	chosen := newCodec(wish.CodecType, rest, conn)
 	if chosen == nil || onlyJSON && wish.CodecType != tinyJSON {
 		return option{}, nil, fmt.Errorf("codec %q is not offered", wish.CodecType)
+	}
+	if gee {
+		return wish, chosen, nil
 	}
 	return wish, chosen, json.NewEncoder(conn).Encode(wish)
 }

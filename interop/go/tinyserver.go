@@ -19,7 +19,8 @@ func tinyServerCommand(args []string) error {
 	flags := flag.NewFlagSet("tiny-server", flag.ContinueOnError)
 	network := flags.String("net", "tcp", "tcp or unix")
 	address := flags.String("addr", "", "where to listen")
-	overHTTP := flags.Bool("http", false, "serve CONNECT "+tinyPath)
+	overHTTP := flags.Bool("http", false, "serve CONNECT "+tinyPath+", or "+geePath)
+	gee := flags.Bool("gee", false, "speak geerpc, which acknowledges nothing")
 	byteByByte := flags.Bool("byte-by-byte", false, "write each byte by itself")
 	onlyJSON := flags.Bool("codec-json", false, "take no codec but "+tinyJSON)
 	registry := flags.String("registry", "", "URL of the registry to beat at")
@@ -47,10 +48,15 @@ func tinyServerCommand(args []string) error {
 		})
 	}
 	server := newTinyServer(everyService(), *onlyJSON)
+	server.gee = *gee
 	return serve(listener, nil, func(listener net.Listener) {
 		if *overHTTP {
 			paths := http.NewServeMux()
-			paths.HandleFunc(tinyPath, acceptConnect(tinyConnected, server.serveConn))
+			if *gee {
+				paths.HandleFunc(geePath, acceptConnect(geeConnected, server.serveConn))
+			} else {
+				paths.HandleFunc(tinyPath, acceptConnect(tinyConnected, server.serveConn))
+			}
 			_ = http.Serve(listener, paths)
 			return
 		}
@@ -61,10 +67,11 @@ func tinyServerCommand(args []string) error {
 type tinyServer struct {
 	services map[string]reflect.Value
 	onlyJSON bool
+	gee      bool
 }
 
 func newTinyServer(services []any, onlyJSON bool) *tinyServer {
-	server := &tinyServer{make(map[string]reflect.Value), onlyJSON}
+	server := &tinyServer{services: make(map[string]reflect.Value), onlyJSON: onlyJSON}
 	for _, service := range services {
 		value := reflect.ValueOf(service)
 		server.services[value.Elem().Type().Name()] = value
@@ -99,7 +106,7 @@ type tinyConn struct {
 // serveConn answers the calls of one connection, each in a goroutine of its own, and closes it when the last is answered.
 func (s *tinyServer) serveConn(raw net.Conn) {
 	defer raw.Close()
-	wish, chosen, err := accept(raw, s.onlyJSON)
+	wish, chosen, err := accept(raw, s.onlyJSON, s.gee)
 	if err != nil {
 		log.Printf("refused %v: %v", raw.RemoteAddr(), err)
 		return

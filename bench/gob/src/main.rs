@@ -76,7 +76,7 @@ fn farcall<T: Gob>(direction: &str, value: &T) -> Result<Measured> {
     decoder.decode::<T>(raw)?;
     Ok(repeat(|| match decoder.next(black_box(&out)) {
         Ok(Next::Value { raw, consumed }) => {
-            black_box(decoder.decode::<T>(raw)).is_ok() as usize * consumed
+            black_box(&decoder.decode::<T>(raw)).is_ok() as usize * consumed
         }
         _ => 0,
     }))
@@ -115,7 +115,7 @@ where
         if decoder.push_message(&message[width..width + len]).is_err() {
             return 0;
         }
-        black_box(decoder.decode::<T>()).is_ok() as usize * message.len()
+        black_box(&decoder.decode::<T>()).is_ok() as usize * message.len()
     }))
 }
 
@@ -129,7 +129,7 @@ fn postcard<T: Serialize + DeserializeOwned>(direction: &str, value: &T) -> Resu
     }
     Ok(repeat(|| {
         let message = black_box(&bytes[..]);
-        black_box(postcard::from_bytes::<T>(message)).is_ok() as usize * message.len()
+        black_box(&postcard::from_bytes::<T>(message)).is_ok() as usize * message.len()
     }))
 }
 

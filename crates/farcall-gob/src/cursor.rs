@@ -151,6 +151,39 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// Many numbers. Those of one length tend to stand in rows, and within a row none has to wait for the length of the
+    /// one before.
+    #[inline]
+    pub(crate) fn uints<T>(
+        &mut self,
+        places: &mut [T],
+        convert: impl Fn(u64) -> Result<T, Error>,
+    ) -> Result<(), Error> {
+        let mut places = places.iter_mut();
+        while let Some(place) = places.next() {
+            let head = self.msg.first().copied().unwrap_or_default();
+            *place = convert(self.uint()?)?;
+            if head < 0x80 {
+                while let Some((&first @ 0..0x80, rest)) = self.msg.split_first() {
+                    let Some(place) = places.next() else { break };
+                    self.msg = rest;
+                    *place = convert(first.into())?;
+                }
+                continue;
+            }
+            let size = usize::from(head.wrapping_neg()).clamp(1, 8);
+            while let Some([first, word @ ..]) = self.msg.first_chunk::<NUMBER_LEN_MAX>() {
+                if *first != head {
+                    break;
+                }
+                let Some(place) = places.next() else { break };
+                self.msg = self.msg.get(1 + size..).unwrap_or_default();
+                *place = convert(u64::from_be_bytes(*word) >> (64 - 8 * size))?;
+            }
+        }
+        Ok(())
+    }
+
     #[cold]
     fn no_uint(&self) -> Error {
         match self.msg.first() {

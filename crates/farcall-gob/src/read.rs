@@ -19,7 +19,13 @@ use crate::value::{Value, ValueReader};
 use crate::walk::Walk;
 use crate::wire;
 
-type InnerPlans = HashMap<(TypeId, NodeId), (Rc<Plans>, u32), IdHash>;
+/// What was made for the types that interfaces in the value hold. A type that is met for the first time cannot be
+/// prepared for in advance.
+#[derive(Debug, Default)]
+struct Inner {
+    plans: HashMap<(TypeId, NodeId), (Rc<Plans>, u32), IdHash>,
+    schemas: HashMap<NodeId, Schema, IdHash>,
+}
 
 /// Where a value is read from.
 #[derive(Debug)]
@@ -30,8 +36,7 @@ pub struct Reader<'a> {
     depth: Depth,
     /// Bytes of memory that the value may still take.
     memory: usize,
-    /// Plans for what interfaces hold. A type that is met for the first time cannot be planned for in advance.
-    inner_plans: Option<Box<InnerPlans>>,
+    inner: Option<Box<Inner>>,
 }
 
 impl<'a> Reader<'a> {
@@ -42,7 +47,7 @@ impl<'a> Reader<'a> {
             limits,
             depth: Depth::new(limits),
             memory: limits.memory_for(cur.left()),
-            inner_plans: None,
+            inner: None,
             cur,
         }
     }
@@ -215,7 +220,7 @@ impl<'a> Reader<'a> {
     /// The contents of an interface as a `T`.
     pub fn contents<T: Gob>(&mut self, contents: &Contents<'_>) -> Result<T, Error> {
         let key = (TypeId::of::<T>(), contents.slot);
-        let (plans, plan) = match self.inner_plans.as_ref().and_then(|plans| plans.get(&key)) {
+        let (plans, plan) = match self.inner.as_ref().and_then(|inner| inner.plans.get(&key)) {
             Some(known) => known.clone(),
             None => {
                 let (mut local, mut plans) = (Describer::default(), Plans::default());
@@ -223,8 +228,9 @@ impl<'a> Reader<'a> {
                 let plan = plans.compile(&local, self.table, ours, contents.slot)?;
                 self.charge(plans.memory())?;
                 let made = (Rc::new(plans), plan);
-                self.inner_plans
+                self.inner
                     .get_or_insert_default()
+                    .plans
                     .insert(key, made.clone());
                 made
             }
@@ -280,9 +286,25 @@ impl<'a> Reader<'a> {
 
     /// The sender's type in a slot, and all that it is made of, as a graph of their own. Its memory is counted.
     pub(crate) fn schema(&mut self, slot: NodeId) -> Result<Schema, Error> {
-        self.table
+        if let Some(schema) = self
+            .inner
+            .as_ref()
+            .and_then(|inner| inner.schemas.get(&slot))
+        {
+            return Ok(schema.clone());
+        }
+        if slot.is_basic() {
+            return Ok(Schema::basic(slot));
+        }
+        let schema = self
+            .table
             .schema(slot, &mut self.memory)
-            .ok_or_else(|| self.too_large())
+            .ok_or_else(|| self.too_large())?;
+        self.inner
+            .get_or_insert_default()
+            .schemas
+            .insert(slot, schema.clone());
+        Ok(schema)
     }
 
     /// A value that encodes itself.

@@ -8,20 +8,31 @@ mod parse;
 mod print;
 
 pub use parse::TypeSyntaxError;
+#[cfg(feature = "serde")]
+pub(crate) use print::go_name;
 
 /// The index of a [`Node`] in its [`Schema`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodeId(pub(crate) u32);
 
+/// The types that need no definition have the same index in each schema.
 impl NodeId {
-    pub(crate) const BOOL: Self = Self(0);
-    pub(crate) const INT: Self = Self(1);
-    pub(crate) const UINT: Self = Self(2);
-    pub(crate) const FLOAT: Self = Self(3);
-    pub(crate) const COMPLEX: Self = Self(4);
-    pub(crate) const BYTES: Self = Self(5);
-    pub(crate) const STRING: Self = Self(6);
-    pub(crate) const INTERFACE: Self = Self(7);
+    /// [`Kind::Bool`].
+    pub const BOOL: Self = Self(0);
+    /// [`Kind::Int`].
+    pub const INT: Self = Self(1);
+    /// [`Kind::Uint`].
+    pub const UINT: Self = Self(2);
+    /// [`Kind::Float`].
+    pub const FLOAT: Self = Self(3);
+    /// [`Kind::Complex`].
+    pub const COMPLEX: Self = Self(4);
+    /// [`Kind::Bytes`].
+    pub const BYTES: Self = Self(5);
+    /// [`Kind::String`].
+    pub const STRING: Self = Self(6);
+    /// [`Kind::Interface`].
+    pub const INTERFACE: Self = Self(7);
 
     pub(crate) fn ix(self) -> usize {
         self.0 as usize
@@ -238,6 +249,89 @@ impl Schema {
             nodes: self.nodes.clone(),
             root,
         }
+    }
+}
+
+/// Makes a [`Schema`] by hand, for values whose types are known only at run time.
+///
+/// ```
+/// use farcall_gob::{Field, Kind, NodeId, SchemaBuilder};
+///
+/// // type Tree struct { Name string; Kids []Tree }
+/// let mut builder = SchemaBuilder::new();
+/// let tree = builder.declare();
+/// let kids = builder.add("", Kind::Slice { elem: tree });
+/// let field = |name: &str, ty| Field { name: name.into(), ty };
+/// builder.define(tree, "Tree", Kind::Struct { fields: vec![field("Name", NodeId::STRING), field("Kids", kids)] });
+/// assert_eq!(builder.finish(tree).to_string(), "Tree{Name string; Kids []Tree}");
+/// ```
+#[derive(Clone, Debug)]
+pub struct SchemaBuilder {
+    nodes: Vec<Option<Node>>,
+    known: HashMap<Node, NodeId>,
+}
+
+impl Default for SchemaBuilder {
+    fn default() -> Self {
+        Self {
+            nodes: basic_nodes().into_iter().map(Some).collect(),
+            known: HashMap::new(),
+        }
+    }
+}
+
+impl SchemaBuilder {
+    /// Without any types but those that need no definition.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a type. The same type added twice is one.
+    pub fn add(&mut self, name: &str, kind: Kind) -> NodeId {
+        if let Some(basic) = self.nodes[..BASIC_NODES]
+            .iter()
+            .flatten()
+            .position(|node| node.kind == kind)
+        {
+            return NodeId(basic as u32);
+        }
+        let node = Node {
+            name: name.into(),
+            kind,
+        };
+        if let Some(&id) = self.known.get(&node) {
+            return id;
+        }
+        let id = self.declare();
+        self.nodes[id.ix()] = Some(node.clone());
+        self.known.insert(node, id);
+        id
+    }
+
+    /// Adds a type that is [defined](Self::define) later, so that types can be made of themselves.
+    pub fn declare(&mut self) -> NodeId {
+        self.nodes.push(None);
+        NodeId((self.nodes.len() - 1) as u32)
+    }
+
+    /// Says what a declared type is.
+    ///
+    /// # Panics
+    /// If `id` is not of this builder.
+    pub fn define(&mut self, id: NodeId, name: &str, kind: Kind) {
+        self.nodes[id.ix()] = Some(Node {
+            name: name.into(),
+            kind,
+        });
+    }
+
+    /// The schema of one of the types.
+    ///
+    /// # Panics
+    /// If it is made of types that are not of this builder, or not defined.
+    pub fn finish(self, root: NodeId) -> Schema {
+        Schema::extract(root, |id| self.nodes.get(id.ix())?.as_ref())
+            .expect("every type is of this builder and defined")
     }
 }
 

@@ -1,12 +1,11 @@
 //! Values whose types are known only at run time: the tree, how it is read and how it is written.
 //! Its text forms are in `canonical` and `json`.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
-use crate::describe::{Describer, IdHash};
+use crate::describe::Describer;
 use crate::error::{Error, ErrorKind};
 use crate::gob::Gob;
 use crate::impls::Complex;
@@ -220,18 +219,14 @@ impl<T: fmt::Debug> fmt::Debug for Thin<T> {
     }
 }
 
-/// Reads values guided by their sender's types, and remembers the types of what interfaces hold.
+/// Reads values guided by their sender's types alone.
 pub(crate) struct ValueReader<'r, 'a> {
-    pub(crate) r: &'r mut Reader<'a>,
-    schemas: HashMap<NodeId, Schema, IdHash>,
+    r: &'r mut Reader<'a>,
 }
 
 impl<'r, 'a> ValueReader<'r, 'a> {
     pub(crate) fn new(r: &'r mut Reader<'a>) -> Self {
-        Self {
-            r,
-            schemas: HashMap::default(),
-        }
+        Self { r }
     }
 
     /// The value of a message or an interface.
@@ -303,7 +298,7 @@ impl<'r, 'a> ValueReader<'r, 'a> {
     pub(crate) fn dynamic(&mut self, name: &str, slot: NodeId) -> Result<Value, Error> {
         self.r
             .charge(size_of::<Dynamic>() + name.len() + 2 * size_of::<usize>())?;
-        let schema = self.schema(slot)?;
+        let schema = self.r.schema(slot)?;
         self.r.enter()?;
         let value = self
             .top(slot)
@@ -382,11 +377,10 @@ impl<'r, 'a> ValueReader<'r, 'a> {
         }
     }
 
-    /// Small structs get what they need at most, others grow. Counted as it grows, since the old and the new place are
-    /// there at the same time.
+    /// Counted each time, since the old and the new place are there together for a moment.
     #[inline(never)]
     fn grow(&mut self, sent: &mut Vec<(Arc<str>, Value)>, fields: usize) -> Result<(), Error> {
-        let capacity = (2 * sent.capacity()).max(fields.min(4));
+        let capacity = (2 * sent.capacity()).clamp(1, fields.max(1));
         self.charge_thin::<(Arc<str>, Value)>(capacity)?;
         sent.reserve_exact(capacity - sent.len());
         Ok(())
@@ -401,15 +395,6 @@ impl<'r, 'a> ValueReader<'r, 'a> {
                     .saturating_add(size_of::<Vec<T>>()),
             ),
         }
-    }
-
-    fn schema(&mut self, slot: NodeId) -> Result<Schema, Error> {
-        if let Some(schema) = self.schemas.get(&slot) {
-            return Ok(schema.clone());
-        }
-        let schema = self.r.schema(slot)?;
-        self.schemas.insert(slot, schema.clone());
-        Ok(schema)
     }
 }
 

@@ -4,7 +4,9 @@ use proc_macro2::TokenStream;
 use quote::{ToTokens, format_ident, quote};
 use syn::ext::IdentExt;
 use syn::parse::Parser;
-use syn::{Data, DeriveInput, Error, Fields, LitStr, Path, Result, Type, parse_quote, parse2};
+use syn::{
+    Attribute, Data, DeriveInput, Error, Fields, LitStr, Path, Result, Type, parse_quote, parse2,
+};
 
 use crate::names::{self, Case};
 
@@ -127,8 +129,8 @@ impl Options {
     }
 }
 
-/// Takes the attributes `#[farcall(…)]` out of others.
-fn take_ours(attrs: &mut Vec<syn::Attribute>) -> Vec<syn::Attribute> {
+/// Takes `#[farcall(…)]` away, which the compiler does not know.
+fn take_ours(attrs: &mut Vec<Attribute>) -> Vec<Attribute> {
     let (ours, others) = std::mem::take(attrs)
         .into_iter()
         .partition(|attr| attr.path().is_ident("farcall"));
@@ -136,14 +138,12 @@ fn take_ours(attrs: &mut Vec<syn::Attribute>) -> Vec<syn::Attribute> {
     ours
 }
 
-/// Takes the options of `#[farcall(…)]` off a field.
-fn take_options(attrs: &mut Vec<syn::Attribute>) -> Result<Vec<TokenStream>> {
-    let mut options = vec![];
-    for attr in take_ours(attrs) {
-        let list = attr.meta.require_list()?;
-        options.push(list.tokens.clone());
-    }
-    Ok(options)
+/// What they say.
+fn take_options(attrs: &mut Vec<Attribute>) -> Result<Vec<TokenStream>> {
+    take_ours(attrs)
+        .into_iter()
+        .map(|attr| Ok(attr.meta.require_list()?.tokens.clone()))
+        .collect()
 }
 
 fn named_field(field: &mut syn::Field, options: &Options) -> Result<()> {

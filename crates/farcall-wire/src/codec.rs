@@ -51,6 +51,14 @@ impl Codec {
         Codec::ALL.into_iter().find(|codec| codec.mime() == mime)
     }
 
+    /// True for the codecs whose messages are binary frames.
+    pub(crate) fn is_binary(self) -> bool {
+        match self {
+            Codec::Gob | Codec::Json => false,
+            Codec::MessagePack | Codec::Postcard => true,
+        }
+    }
+
     /// The short name: `gob`, `json`, `msgpack`, `postcard`.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -6,10 +6,15 @@ use crate::{Limits, Violation};
 pub const TINYRPC_PATH: &str = "/_tinyrpc_";
 /// The path of Go's net/rpc.
 pub const GO_RPC_PATH: &str = "/_goRPC_";
+/// The path of geerpc's protocol, as geerpc spells it.
+pub const GEERPC_PATH: &str = "/_geeprc_";
 /// What the server answers on [`TINYRPC_PATH`]. Go compares the whole status text.
 pub const TINYRPC_CONNECTED: &[u8] = b"HTTP/1.0 200 Connected to RPC\n\n";
 /// What the server answers on [`GO_RPC_PATH`].
 pub const GO_RPC_CONNECTED: &[u8] = b"HTTP/1.0 200 Connected to Go RPC\n\n";
+
+/// What the server answers on [`GEERPC_PATH`].
+pub const GEERPC_CONNECTED: &[u8] = b"HTTP/1.0 200 Connected to Gee RPC\n\n";
 
 /// The request that opens the way, byte for byte as Go sends it: bare line feeds, no `Host`.
 pub fn connect_request(path: &str) -> Vec<u8> {

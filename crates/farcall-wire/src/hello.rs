@@ -121,7 +121,8 @@ impl Hello {
         }
     }
 
-    /// Reads a whole `Option` at the front of `input`. `Some` also says how many bytes it took.
+    /// Reads a whole `Option` at the front of `input`. `Some` also says how many bytes it took: with the line feed behind
+    /// it where the codec is binary. Elsewhere that may come later, and is passed over by the reader of what follows.
     ///
     /// # Errors
     ///
@@ -146,7 +147,16 @@ impl Hello {
                 "the magic number is {magic}, not {MAGIC}"
             )));
         }
-        Ok(Some((hello, end)))
+        let is_binary = Codec::from_mime(&hello.codec_type).is_some_and(Codec::is_binary);
+        match (is_binary, input.get(end)) {
+            (false, _) => Ok(Some((hello, end))),
+            // A binary frame can begin with the byte that a line feed is.
+            (true, Some(b'\n')) => Ok(Some((hello, end + 1))),
+            (true, None) => Ok(None),
+            (true, Some(other)) => Err(Violation::new(format!(
+                "byte {other:#04x} follows the handshake, not a line feed"
+            ))),
+        }
     }
 
     /// Appends the `Option` and the newline that ends it, as Go's encoder writes them.
@@ -259,6 +269,24 @@ mod tests {
                 Ok(None),
                 "{len} bytes"
             );
+        }
+    }
+
+    #[test]
+    fn before_binary_frames_the_line_feed_is_a_part_of_the_handshake() {
+        let limits = Limits::default();
+        for codec in [Codec::MessagePack, Codec::Postcard] {
+            let mut bytes = Vec::new();
+            Hello::new(codec, 0, 0, Features::ALL).write(&mut bytes);
+            let len = bytes.len();
+            assert_eq!(Hello::read(&bytes[..len - 1], &limits), Ok(None));
+            // A frame of ten bytes begins like a line feed.
+            bytes.extend([10, 0, 0, 0]);
+            let (_, consumed) = Hello::read(&bytes, &limits).unwrap().unwrap();
+            assert_eq!(consumed, len);
+            bytes[len - 1] = 11;
+            let refused = Hello::read(&bytes, &limits).unwrap_err();
+            assert!(refused.to_string().contains("not a line feed"), "{refused}");
         }
     }
 

@@ -22,8 +22,8 @@ pub use calls::Calls;
 pub use code::Code;
 pub use codec::{Body, BodyRef, Codec, Dynamic, Encode, GobStream, Message};
 pub use connect::{
-    GO_RPC_CONNECTED, GO_RPC_PATH, TINYRPC_CONNECTED, TINYRPC_PATH, connect_request, read_connect,
-    read_connected,
+    GEERPC_CONNECTED, GEERPC_PATH, GO_RPC_CONNECTED, GO_RPC_PATH, TINYRPC_CONNECTED, TINYRPC_PATH,
+    connect_request, read_connect, read_connected,
 };
 pub use duration::go_duration;
 pub use error::{DecodeError, EncodeError, Violation};

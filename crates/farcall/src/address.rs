@@ -12,10 +12,24 @@ pub enum Dialect {
     /// farcall's own protocol, which is TinyRPC's with additions that old peers ignore.
     #[default]
     Farcall,
+    /// geerpc's, the ancestor of TinyRPC's: its server acknowledges no handshake.
+    GeeRpc,
     /// Go's `net/rpc` with gob.
     NetRpc,
     /// Go's `net/rpc/jsonrpc`.
     JsonRpc,
+}
+
+impl Dialect {
+    /// Its name, as contexts and logs tell it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Dialect::Farcall => "farcall",
+            Dialect::GeeRpc => "geerpc",
+            Dialect::NetRpc => "net/rpc",
+            Dialect::JsonRpc => "json-rpc",
+        }
+    }
 }
 
 /// How bytes reach the server.
@@ -134,17 +148,24 @@ impl FromStr for Address {
             return Ok(Address::tcp(given));
         };
         let (dialect, transport) = match protocol.split_once('+') {
+            Some(("geerpc", transport)) => (Dialect::GeeRpc, transport),
             Some(("netrpc", transport)) => (Dialect::NetRpc, transport),
             Some(("jsonrpc", transport)) => (Dialect::JsonRpc, transport),
             Some((dialect, _)) => {
                 return wrong(
-                    format!("the dialect {dialect:?} is not one of netrpc, jsonrpc"),
+                    format!("the dialect {dialect:?} is not one of geerpc, netrpc, jsonrpc"),
                     "netrpc+tcp@127.0.0.1:1234",
                 );
             }
             None => (Dialect::Farcall, protocol),
         };
         let transport = match transport {
+            "http" if dialect == Dialect::JsonRpc => {
+                return wrong(
+                    "JSON-RPC has no way over http".into(),
+                    "jsonrpc+tcp@127.0.0.1:1234",
+                );
+            }
             "tcp" => Transport::Tcp(check_host_port(given, place, TCP)?),
             "http" => Transport::Http(check_host_port(given, place, "http@127.0.0.1:9999")?),
             "tls" => Transport::Tls(check_host_port(given, place, "tls@example.org:9999")?),
@@ -165,6 +186,7 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.dialect {
             Dialect::Farcall => "",
+            Dialect::GeeRpc => "geerpc+",
             Dialect::NetRpc => "netrpc+",
             Dialect::JsonRpc => "jsonrpc+",
         })?;
@@ -301,6 +323,7 @@ mod tests {
             "netrpc+http@10.0.0.1:1234",
             "netrpc+unix@/tmp/go.sock",
             "jsonrpc+tcp@10.0.0.1:1234",
+            "geerpc+http@10.0.0.1:1234",
         ] {
             assert_eq!(form.parse::<Address>().unwrap().to_string(), form);
         }
@@ -317,6 +340,7 @@ mod tests {
             ("tcp@[zz]:9", "IPv6"),
             ("udp@host:1", "\"udp\""),
             ("soap+tcp@host:1", "\"soap\""),
+            ("jsonrpc+http@host:1", "over http"),
             ("unix@", "path is missing"),
             ("tcp@a:1,tcp@b:2", "comma"),
             ("tcp@a\r\n:1", "control"),

@@ -351,6 +351,11 @@ impl Client {
                     return Ok(connection);
                 }
             }
+            // A dial ends without an outcome when the runtime goes on which it was begun.
+            let is_orphan = |dialled: &watch::Receiver<_>| dialled.has_changed().is_err();
+            if state.dialling.as_ref().is_some_and(is_orphan) {
+                state.dialling = None;
+            }
             let dialling = state.dialling.get_or_insert_with(|| {
                 let (done, dialled) = watch::channel(None);
                 // A task of its own: those who wait may leave.

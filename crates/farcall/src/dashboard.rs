@@ -121,7 +121,7 @@ fn put(out: &mut String, parts: &[&str]) {
 }
 
 /// The text as it stands between tags, and in quoted attributes. What no page may contain is shown as `U+FFFD`.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -11,10 +11,14 @@ use tokio::sync::watch;
 use crate::address::Address;
 
 pub(crate) mod backoff;
+pub mod conformance;
 mod ledger;
+pub(crate) mod poll;
 pub(crate) mod record;
+mod remembered;
 
 use ledger::{Ledger, Seen};
+pub use remembered::Remembered;
 
 /// One server of a cluster, as its registry describes it.
 #[non_exhaustive]

@@ -5,11 +5,12 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{self, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use hyper::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -17,7 +18,10 @@ use hyper::{Method, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
+
+use crate::discover::backoff::jittered;
 
 pub(crate) mod client;
 
@@ -27,8 +31,68 @@ pub(crate) type Request = hyper::Request<Bytes>;
 #[derive(Clone)]
 pub(crate) struct Peer(pub(crate) Arc<str>);
 
+/// Ends when the connection of a request has to end: one of its extensions, for replies that have no end of their own.
+#[derive(Clone)]
+pub(crate) struct Ending(pub(crate) watch::Receiver<()>);
+
 /// What a route answers.
-pub(crate) type Reply = hyper::Response<Full<Bytes>>;
+pub(crate) type Reply = hyper::Response<Body>;
+
+/// The body of a reply.
+pub(crate) enum Body {
+    /// It is there.
+    Whole(Full<Bytes>),
+    /// It comes piece by piece.
+    Fed(Next),
+}
+
+impl Default for Body {
+    fn default() -> Body {
+        Body::Whole(Full::default())
+    }
+}
+
+/// The next piece of a body, and where the one after it comes from; `None` at the end.
+pub(crate) type Next = Pin<Box<dyn Future<Output = Option<(Bytes, Box<dyn Feed>)>> + Send>>;
+
+/// Whatever brings a body piece by piece.
+pub(crate) trait Feed: Send + 'static {
+    /// Waits for the next piece.
+    fn next(self: Box<Self>) -> Next;
+}
+
+impl hyper::body::Body for Body {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut task::Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let body = self.get_mut();
+        match body {
+            Body::Whole(whole) => Pin::new(whole).poll_frame(context),
+            Body::Fed(next) => {
+                let piece = task::ready!(next.as_mut().poll(context));
+                Poll::Ready(piece.map(|(bytes, feed)| {
+                    *body = Body::Fed(feed.next());
+                    Ok(Frame::data(bytes))
+                }))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Body::Whole(whole) if whole.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Body::Whole(whole) => whole.size_hint(),
+            Body::Fed(_) => SizeHint::default(),
+        }
+    }
+}
 
 type Handler = Box<dyn Fn(Request) -> Pin<Box<dyn Future<Output = Reply> + Send>> + Send + Sync>;
 
@@ -38,7 +102,7 @@ const BODY_LEN_MAX: usize = 64 * 1024;
 /// For a whole head from its first byte, and for the silence before it.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
 const BODY_TIME_MAX: Duration = Duration::from_secs(10);
-/// No connection lives longer, so that one that does not read its replies ends too. Honest clients dial again.
+/// No connection lives much longer, so that one that does not read its replies ends too. Honest clients dial again.
 const CONNECTION_AGE_MAX: Duration = Duration::from_secs(300);
 /// What a request that is being answered still gets when its connection must end.
 const GRACE: Duration = Duration::from_secs(5);
@@ -178,9 +242,13 @@ pub(crate) async fn serve<S>(
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let peer = Peer(peer.into());
+    let (end, ending) = watch::channel(());
+    let ending = Ending(ending);
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         let surface = Arc::clone(&surface);
-        request.extensions_mut().insert(peer.clone());
+        let extensions = request.extensions_mut();
+        extensions.insert(peer.clone());
+        extensions.insert(ending.clone());
         async move { Ok::<_, Infallible>(surface.answer(request).await) }
     });
     let mut connection = pin!(
@@ -196,11 +264,13 @@ pub(crate) async fn serve<S>(
     let ended = tokio::select! {
         ended = connection.as_mut() => Some(ended),
         () = shutdown => None,
-        () = sleep(CONNECTION_AGE_MAX) => None,
+        // Those who came together should not come back together.
+        () = sleep(jittered(CONNECTION_AGE_MAX)) => None,
     };
     let ended = match ended {
         Some(ended) => ended,
         None => {
+            drop(end);
             connection.as_mut().graceful_shutdown();
             timeout(GRACE, connection).await.unwrap_or(Ok(()))
         }
@@ -244,6 +314,15 @@ pub(crate) fn json(value: &impl Serialize) -> Reply {
     }
 }
 
+/// A reply of lines of JSON that come when they come.
+pub(crate) fn lines(feed: Box<dyn Feed>) -> Reply {
+    let mut reply = json_text(StatusCode::OK, Vec::new());
+    let kind = HeaderValue::from_static("application/x-ndjson");
+    reply.headers_mut().insert(CONTENT_TYPE, kind);
+    *reply.body_mut() = Body::Fed(feed.next());
+    reply
+}
+
 /// A reply of JSON that is text already.
 pub(crate) fn json_text(status: StatusCode, body: Vec<u8>) -> Reply {
     let mut reply = typed(status, "application/json", body.into());
@@ -267,7 +346,7 @@ pub(crate) fn is_read(method: &Method) -> bool {
 }
 
 fn typed(status: StatusCode, kind: &'static str, body: Bytes) -> Reply {
-    let mut reply = Reply::new(Full::new(body));
+    let mut reply = Reply::new(Body::Whole(Full::new(body)));
     *reply.status_mut() = status;
     let headers = reply.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
@@ -439,7 +518,7 @@ mod tests {
         ));
         let request = "GET /tree/ HTTP/1.1\r\nHost: h\r\n\r\n";
         ours.write_all(request.as_bytes()).await.unwrap();
-        timeout(CONNECTION_AGE_MAX + 2 * GRACE, serving)
+        timeout(CONNECTION_AGE_MAX * 6 / 5 + 2 * GRACE, serving)
             .await
             .unwrap()
             .unwrap();

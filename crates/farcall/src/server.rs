@@ -19,7 +19,9 @@ use crate::http::{self, Surface};
 use crate::registry::{Advertise, Advertised, Adverts};
 use crate::router::{RegisterError, Router, ServiceSnapshot};
 use crate::transport::{Listener, Stream};
-use crate::{Address, AddressError, Context, Method, Registry, Result, Service, dashboard};
+use crate::{
+    Address, AddressError, Context, Dialect, Method, Registry, Result, Service, dashboard,
+};
 
 /// Connections of one server. Beyond them a new one is closed at once.
 const CONNECTIONS_MAX: usize = 10_000;
@@ -29,6 +31,9 @@ pub(crate) struct Config {
     pub(crate) handshake_timeout: Duration,
     pub(crate) handle_timeout: Option<Duration>,
     pub(crate) in_flight_max: usize,
+    /// Dialects that are refused.
+    pub(crate) without: Vec<Dialect>,
+    pub(crate) without_http: bool,
 }
 
 /// What all connections of a server share.
@@ -133,6 +138,8 @@ impl Server {
                 handshake_timeout: Duration::from_secs(10),
                 handle_timeout: None,
                 in_flight_max: 256,
+                without: Vec::new(),
+                without_http: false,
             },
             addresses: Vec::new(),
             registry: None,
@@ -173,6 +180,7 @@ impl Server {
         serve(
             &self.shared,
             stream,
+            Dialect::Farcall,
             self.connection.clone(),
             self.ended.clone(),
         );
@@ -285,6 +293,10 @@ impl ServerBuilder {
     }
 
     /// Listens on an address, too: `tcp@127.0.0.1:0`, `unix@/run/arith.sock`. Every listener serves every protocol.
+    ///
+    /// With one exception: clients of geerpc open as those of TinyRPC do, but wait for no acknowledgement and break on
+    /// one. They are understood over HTTP, where they ask for a path of their own, and at a listener that was bound
+    /// for them, `geerpc+tcp@127.0.0.1:0`. There farcall's and TinyRPC's own clients need HTTP.
     pub fn bind(mut self, address: &str) -> ServerBuilder {
         match address.parse() {
             Ok(address) => self.addresses.push(address),
@@ -314,6 +326,18 @@ impl ServerBuilder {
     /// Requests of one connection that run at a time, at least 1. Beyond them it is not read from. Default 256.
     pub fn in_flight_max(mut self, count: usize) -> ServerBuilder {
         self.config.in_flight_max = count.max(1);
+        self
+    }
+
+    /// Refuses a dialect on every listener. Its peers are still recognised, and the log says why they were refused.
+    pub fn without(mut self, dialect: Dialect) -> ServerBuilder {
+        self.config.without.push(dialect);
+        self
+    }
+
+    /// Refuses HTTP but for `CONNECT`: no pages, no calls as JSON, no registry on the same ports.
+    pub fn without_http(mut self) -> ServerBuilder {
+        self.config.without_http = true;
         self
     }
 
@@ -370,7 +394,10 @@ impl ServerBuilder {
         let mut listeners = Vec::new();
         for address in addresses {
             let bound = Listener::bind(&address).await.and_then(|listener| {
-                let reached = listener.address()?;
+                let mut reached = listener.address()?;
+                if address.dialect == Dialect::GeeRpc {
+                    reached.dialect = Dialect::GeeRpc;
+                }
                 Ok((listener, reached))
             });
             listeners.push(bound.map_err(|source| StartError::Bind { address, source })?);
@@ -404,10 +431,12 @@ impl ServerBuilder {
         let advertised = advertised.map_err(StartError::Address)?;
         let (connection, connections) = mpsc::channel(1);
         let (end, ended) = watch::channel(());
-        let accepting = listeners.into_iter().map(|listener| {
+        let accepting = listeners.into_iter().zip(&addresses);
+        let accepting = accepting.map(|(listener, address)| {
             tokio::spawn(accept_loop(
                 Arc::clone(&shared),
                 listener,
+                address.dialect,
                 connection.clone(),
                 ended.clone(),
             ))
@@ -415,8 +444,8 @@ impl ServerBuilder {
         Ok(Server {
             accepting: accepting.collect(),
             advertised,
-            shared,
             addresses,
+            shared,
             connections,
             connection,
             _end: end,
@@ -434,6 +463,7 @@ impl ServerBuilder {
 async fn accept_loop(
     shared: Arc<Shared>,
     listener: Listener,
+    dialect: Dialect,
     connection: mpsc::Sender<()>,
     ended: watch::Receiver<()>,
 ) {
@@ -449,7 +479,7 @@ async fn accept_loop(
                     tracing::warn!(peer = %stream.peer, "connection closed: there are {CONNECTIONS_MAX} already");
                     continue;
                 }
-                serve(&shared, stream, connection.clone(), ended.clone());
+                serve(&shared, stream, dialect, connection.clone(), ended.clone());
             }
             Err(error) => {
                 // Descriptors used up, a peer gone before it was accepted: both pass.
@@ -461,17 +491,19 @@ async fn accept_loop(
     }
 }
 
-/// Serves a stream on a task of its own, which ends with the server at the latest.
+/// Serves a stream on a task of its own, which ends with the server at the latest. `dialect` is what a handshake opens
+/// whose bytes could open farcall's or geerpc's.
 fn serve(
     shared: &Arc<Shared>,
     stream: Stream,
+    dialect: Dialect,
     alive: mpsc::Sender<()>,
     mut ended: watch::Receiver<()>,
 ) {
     let shared = Arc::clone(shared);
     tokio::spawn(async move {
         tokio::select! {
-            () = connection::serve(shared, stream) => {}
+            () = connection::serve(shared, stream, dialect) => {}
             _ = ended.changed() => {}
         }
         drop(alive);

@@ -53,8 +53,8 @@ async fn all_answer(cluster: &Cluster, servers: usize) {
 
 fn calls_of_sum(server: &Server) -> u64 {
     let services = server.services();
-    let foo = services.iter().find(|service| service.name == "Foo");
-    let mut methods = foo.unwrap().methods.iter();
+    let adder = services.iter().find(|service| service.name == "Foo");
+    let mut methods = adder.unwrap().methods.iter();
     methods.find(|method| method.name == "Sum").unwrap().calls
 }
 

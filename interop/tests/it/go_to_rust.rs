@@ -98,6 +98,25 @@ async fn tinyrpc_clients_are_content_when_every_byte_is_written_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn geerpc_clients_are_content_at_their_listener_and_at_their_path() {
+    let for_geerpc = serve("geerpc+tcp@127.0.0.1:0").await;
+    let for_all = serve_tcp().await;
+    let scenarios = |is_json| tiny_scenarios(is_json).filter(|scenario| *scenario != "handshake");
+    let mut all = Vec::new();
+    for (server, flags) in [
+        (&for_geerpc, &["-gee"][..]),
+        (&for_geerpc, &["-gee", "-http"]),
+        (&for_all, &["-gee", "-http"]),
+    ] {
+        let json = [flags, &["-json"]].concat();
+        let server = place(server);
+        all.extend(clients("tiny-client", &server, flags, scenarios(false)));
+        all.extend(clients("tiny-client", &server, &json, scenarios(true)));
+    }
+    all_content(all).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn netrpc_clients_are_content_in_every_form() {
     let server = serve_tcp().await;
     let server = place(&server);

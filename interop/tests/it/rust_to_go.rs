@@ -62,7 +62,7 @@ macro_rules! answers {
 async fn basics(way: &Way) {
     let client = client(way).await;
     let arith = ArithClient::new(client.clone());
-    let foo = FooClient::new(client.clone());
+    let adder = FooClient::new(client.clone());
     let echo = EchoClient::new(client);
     answers!(way, arith.multiply,
         Operands { a: 7, b: 8 } => 56,
@@ -74,11 +74,11 @@ async fn basics(way: &Way) {
         Operands { a: 17, b: 5 } => Quotient { quo: 3, rem: 2 },
         Operands { a: 0, b: 5 } => Quotient { quo: 0, rem: 0 },
     );
-    answers!(way, foo.sum,
+    answers!(way, adder.sum,
         Pair { num1: 1, num2: 2 } => 3,
         Pair { num1: 5, num2: -5 } => 0,
     );
-    answers!(way, foo.sleep, Pair { num1: 0, num2: 9 } => 9);
+    answers!(way, adder.sleep, Pair { num1: 0, num2: 9 } => 9);
     answers!(way, echo.echo,
         b"bytes \x00\xff\n".to_vec() => b"bytes \x00\xff\n",
         vec![] => b"",
@@ -97,8 +97,8 @@ async fn large(way: &Way) {
     assert!(echo.echo(&pattern(SIZE)).await.unwrap() == pattern(SIZE));
     let text = "sixteen letters ".repeat(SIZE / 16);
     assert!(echo.string(&text).await.unwrap() == text);
-    let foo = FooClient::new(client);
-    answers!(way, foo.sum, Pair { num1: 1, num2: 2 } => 3);
+    let adder = FooClient::new(client);
+    answers!(way, adder.sum, Pair { num1: 1, num2: 2 } => 3);
 }
 
 async fn kinds(way: &Way) {
@@ -360,7 +360,7 @@ async fn interfaces(way: &Way) {
 /// Each failing call fails alone; the connection serves on.
 async fn errors(way: &Way) {
     let client = client(way).await;
-    let foo = FooClient::new(client.clone());
+    let adder = FooClient::new(client.clone());
     let failed = async |method: &str, args: &Line| {
         let error = client.call::<i64>(method, args).await.unwrap_err();
         assert_eq!(error.reached(), Reached::Answered, "{method}: {error}");
@@ -401,14 +401,14 @@ async fn errors(way: &Way) {
     // Arguments of another type. What is said of them is the decoder's own.
     let says = failed("Echo.String", &line).await;
     assert!(way.says != Says::Gob || says.starts_with("gob: "), "{says}");
-    answers!(way, foo.sum, Pair { num1: 1, num2: 2 } => 3);
+    answers!(way, adder.sum, Pair { num1: 1, num2: 2 } => 3);
 
     // A reply of another type than the caller wants is that call's own trouble.
     let args = Pair { num1: 1, num2: 2 };
     let error = client.call::<Line>("Foo.Sum", &args).await.unwrap_err();
     assert_eq!(error.code(), Code::Internal, "{error}");
     assert!(error.message().contains("does not fit"), "{error}");
-    answers!(way, foo.sum, Pair { num1: 3, num2: 4 } => 7);
+    answers!(way, adder.sum, Pair { num1: 3, num2: 4 } => 7);
 }
 
 /// Many tasks on one connection, each with arguments of its own, so that a reply that finds the wrong caller is seen.
@@ -494,6 +494,19 @@ async fn tinyrpc_servers_answer_over_tcp_and_http_in_both_codecs() {
     for (args, form) in [
         (&["tiny-server"][..], "tcp"),
         (&["tiny-server", "-http"], "http"),
+    ] {
+        let (_server, address) = go_server(args, form).await;
+        for way in ways(&address, BOTH, TINY) {
+            all(&way).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn geerpc_servers_answer_over_tcp_and_http_in_both_codecs() {
+    for (args, form) in [
+        (&["tiny-server", "-gee"][..], "geerpc+tcp"),
+        (&["tiny-server", "-gee", "-http"], "geerpc+http"),
     ] {
         let (_server, address) = go_server(args, form).await;
         for way in ways(&address, BOTH, TINY) {

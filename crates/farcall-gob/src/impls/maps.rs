@@ -60,14 +60,19 @@ impl<K: Gob + Eq + Hash, V: Gob, S: BuildHasher + Default + 'static> Gob for Has
     }
 
     fn get(r: &mut Reader<'_>, at: At<'_>) -> Result<Self, Error> {
-        // A table of a power of two places, of which 7/8 are used, with a byte for each.
+        // A table of a power of two places, of which 7/8 are used, with a byte for each and some more.
         let memory = |count: usize| {
-            let places = if count < 8 {
-                count * 2
-            } else {
-                (count.saturating_mul(8) / 7 + 1).next_power_of_two()
+            let places = match count {
+                0 => return 0,
+                1..4 => 4,
+                4..8 => 8,
+                8..15 => 16,
+                _ => (count.saturating_mul(8) / 7 + 1).next_power_of_two(),
             };
-            places.saturating_mul(size_of::<(K, V)>() + 1)
+            places
+                .max(16 / size_of::<(K, V)>().max(1))
+                .saturating_mul(size_of::<(K, V)>() + 1)
+                .saturating_add(32)
         };
         get(
             r,

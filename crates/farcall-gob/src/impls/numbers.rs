@@ -3,7 +3,7 @@
 use std::num;
 
 use crate::describe::Describer;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::gob::Gob;
 use crate::plan::At;
 use crate::read::Reader;
@@ -42,7 +42,7 @@ impl Gob for bool {
 
 /// Integers that travel as Go's `int` or `uint`, of any width.
 macro_rules! integers {
-    ($node:ident, $wide:ty, $bits:expr, $read:ident: $($ty:ty)*) => {$(
+    ($node:ident, $wide:ty, $bits:expr, $from_bits:expr, $read:ident: $($ty:ty)*) => {$(
         impl Gob for $ty {
             const NESTS: bool = false;
 
@@ -85,18 +85,18 @@ macro_rules! integers {
 
             fn get_all(count: usize, r: &mut Reader<'_>, _: At<'_>) -> Result<Vec<Self>, Error> {
                 let mut list = vec![0; count];
-                for place in &mut list {
-                    let value = r.$read()?;
-                    *place = Self::try_from(value).map_err(|_| out_of_range(r, value, stringify!($ty)))?;
-                }
+                r.cur.uints(&mut list, |bits| {
+                    let value = $from_bits(bits);
+                    Self::try_from(value).map_err(|_| not_in_range(value, stringify!($ty)))
+                }).map_err(|e| e.at_offset(r.cur.offset()))?;
                 Ok(list)
             }
         }
     )*};
 }
 
-integers!(INT, i64, wire::zigzag, int: i8 i16 i32 i64 isize);
-integers!(UINT, u64, std::convert::identity, uint: u16 u32 u64 usize);
+integers!(INT, i64, wire::zigzag, wire::unzigzag, int: i8 i16 i32 i64 isize);
+integers!(UINT, u64, std::convert::identity, std::convert::identity, uint: u16 u32 u64 usize);
 
 // Like the other integers, but lists of bytes are a kind of their own.
 impl Gob for u8 {
@@ -152,7 +152,15 @@ impl Gob for u8 {
 
 #[cold]
 fn out_of_range(r: &Reader<'_>, value: impl std::fmt::Display, ty: &str) -> Error {
-    r.out_of_range(format!("{value} is out of range for {ty}"))
+    not_in_range(value, ty).at_offset(r.cur.offset())
+}
+
+#[cold]
+fn not_in_range(value: impl std::fmt::Display, ty: &str) -> Error {
+    Error::new(
+        ErrorKind::OutOfRange,
+        format!("{value} is out of range for {ty}"),
+    )
 }
 
 impl Gob for f64 {

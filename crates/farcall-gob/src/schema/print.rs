@@ -583,7 +583,7 @@ fn snake(name: &str) -> String {
 }
 
 /// The name that the derive gives to a field.
-fn go_name(snake: &str) -> String {
+pub(crate) fn go_name(snake: &str) -> String {
     snake
         .split('_')
         .map(|word| {

@@ -335,3 +335,38 @@ fn types_that_are_one_in_go_are_defined_once() {
     );
     comes_back(Lists::default());
 }
+
+#[test]
+fn numbers_of_all_lengths_in_any_order_come_back() {
+    let bits = (0..64).flat_map(|shift| [1_u64 << shift, u64::MAX >> shift]);
+    let in_turns = bits.clone().flat_map(|n| [n, 3, 200, !n, n]);
+    // And in rows, of each length up to where the message ends.
+    let in_rows = bits.flat_map(|n| [n; 5]);
+    for unsigned in [
+        in_turns.clone().collect::<Vec<_>>(),
+        in_rows.clone().collect(),
+        in_rows.chain(in_turns).collect(),
+    ] {
+        let signed: Vec<i64> = unsigned.iter().map(|&n| n as i64).collect();
+        for end in (0..=unsigned.len()).rev().take(50) {
+            comes_back(unsigned[..end].to_vec());
+            comes_back(signed[..end].to_vec());
+        }
+    }
+}
+
+#[test]
+fn a_number_that_does_not_fit_is_refused_wherever_it_stands() {
+    for (values, text) in [
+        (vec![1, 300], "300 is out of range for i8 (at byte 9)"),
+        (vec![300, 1], "300 is out of range for i8 (at byte 8)"),
+        (
+            vec![100, -100, 300, 400],
+            "300 is out of range for i8 (at byte 12)",
+        ),
+    ] {
+        let error = received::<Vec<i8>>(&sent(&values)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::OutOfRange);
+        assert_eq!(error.to_string(), format!("gob: {text}"), "{values:?}");
+    }
+}

@@ -189,7 +189,7 @@ impl GoType {
 
     /// Go's view of a value that is known as it is on the wire. Only for what is in interfaces: all else is received
     /// by [`Receiver`].
-    fn view(&self, value: &Value, defs: &Defs) -> Result<String, String> {
+    pub(crate) fn view(&self, value: &Value, defs: &Defs) -> Result<String, String> {
         Ok(match (defs.resolve(self), value) {
             (Self::Ptr(ty), value) => ty.view(value, defs)?,
             (Self::Slice(elem) | Self::Array(elem, _), Value::List(items)) => {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use farcall_gob::{Decoder, Encoder, ErrorKind, Gob, Limits, Next, Value};
+use farcall_gob::{Decoder, Encoder, Error, ErrorKind, Gob, Limits, Next, Value};
 
 use crate::named::{Node, Payload20, RecSlice, TwoAny, rust_type};
 use crate::vectors::{each_value, records};
@@ -128,6 +128,8 @@ fn value(id: i64, contents: &[u8]) -> Vec<u8> {
     message(&out)
 }
 
+type Read<'a> = dyn FnMut(&mut Decoder, &[u8]) -> Result<(), Error> + 'a;
+
 /// All that can be done with a stream, each within its bounds; gives the errors.
 #[track_caller]
 fn survives<T: Gob>(stream: &[u8]) -> [Option<ErrorKind>; 3] {
@@ -142,18 +144,16 @@ fn survives<T: Gob>(stream: &[u8]) -> [Option<ErrorKind>; 3] {
             stream.len()
         );
     };
-    let each =
-        |error: &mut Option<ErrorKind>,
-         read: &mut dyn FnMut(&mut Decoder, &[u8]) -> Result<(), farcall_gob::Error>| {
-            let end = each_value(stream, limits(), |decoder, raw| {
-                if let Err(failed) = read(decoder, raw) {
-                    *error = Some(failed.kind());
-                }
-            });
-            if let Err(failed) = end {
+    let each = |error: &mut Option<ErrorKind>, read: &mut Read<'_>| {
+        let end = each_value(stream, limits(), |decoder, raw| {
+            if let Err(failed) = read(decoder, raw) {
                 *error = Some(failed.kind());
             }
-        };
+        });
+        if let Err(failed) = end {
+            *error = Some(failed.kind());
+        }
+    };
     let [typed, untyped, skipped] = &mut errors;
     bounded(
         &mut |e| each(e, &mut |d, raw| d.decode::<T>(raw).map(drop)),

@@ -99,8 +99,7 @@ fn build() -> &'static Path {
         match built {
             Ok(status) if status.success() => target,
             other => panic!(
-                "these tests need Go 1.27: put `go` into the PATH, or name it in FARCALL_GO ({} gave {other:?})",
-                go.display()
+                "these tests need Go 1.27: put `go` into the PATH, or name it in FARCALL_GO ({go:?} gave {other:?})"
             ),
         }
     })

@@ -9,7 +9,8 @@ use serde_json::json;
 /// Stands for the crate `farcall`.
 mod farcall {
     pub(crate) mod __private {
-        pub(crate) use {farcall_gob as gob, serde};
+        pub(crate) use ::farcall_gob as gob;
+        pub(crate) use ::serde;
     }
 }
 

@@ -63,7 +63,7 @@ types! {
         #[gob(rename = "PP")] pp: Option<Point>, i: Any, z: i64,
     }
     pub(crate) struct Deep {
-        a: Vec<HashMap<String, Vec<HashMap<i64, [Point; 2]>>>>,
+        a: Vec<HashMap<String, Pairs>>,
         b: HashMap<String, HashMap<String, HashMap<String, Vec<u8>>>>,
         c: [[Vec<String>; 3]; 2],
         d: HashMap<[i64; 2], String>,
@@ -144,6 +144,8 @@ pub(crate) enum Any {
 fn nil() -> Any {
     Any::Nil
 }
+
+type Pairs = Vec<HashMap<i64, [Point; 2]>>;
 
 /// Receives a value as one of the types above, and sends it on.
 type Again = fn(&mut Decoder, &[u8], &mut Encoder, &mut Vec<u8>) -> Result<(), Error>;

@@ -15,7 +15,7 @@
 //!
 //! A varint is seven bits a byte, lowest first, the highest bit set on all but the last.
 
-use super::{Header, Kind, Load, Step, skip_newline};
+use super::{Header, Kind, Load, Step};
 use crate::{Body, BodyRef, Codec, EncodeError, Limits, Violation};
 
 const METHOD: u8 = 1;
@@ -31,7 +31,6 @@ pub(super) struct Reader {
     pub(super) codec: Codec,
     pub(super) header: Header,
     len_max: usize,
-    newline_pending: bool,
 }
 
 impl Reader {
@@ -40,19 +39,16 @@ impl Reader {
             codec,
             header: Header::default(),
             len_max: limits.message_len_max,
-            newline_pending: true,
         }
     }
 
     pub(super) fn next<'a>(&mut self, input: &'a [u8]) -> Result<Step<'a>, Violation> {
-        let skipped = skip_newline(&mut self.newline_pending, input);
-        let rest = input.get(skipped..).unwrap_or_default();
         let more = |at_least| Step::More {
-            consumed: skipped,
+            consumed: 0,
             at_least,
         };
-        let Some((length, rest)) = rest.split_first_chunk::<LENGTH_LEN>() else {
-            return Ok(more(LENGTH_LEN - rest.len()));
+        let Some((length, rest)) = input.split_first_chunk::<LENGTH_LEN>() else {
+            return Ok(more(LENGTH_LEN - input.len()));
         };
         let length = u32::from_le_bytes(*length) as usize;
         if length > self.len_max {
@@ -67,7 +63,7 @@ impl Reader {
         let body = read_header(frame, &mut self.header)
             .ok_or_else(|| Violation::new("a frame's header is malformed"))??;
         Ok(Step::Message {
-            consumed: skipped + LENGTH_LEN + length,
+            consumed: LENGTH_LEN + length,
             body,
         })
     }

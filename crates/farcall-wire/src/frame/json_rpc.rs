@@ -14,6 +14,9 @@ use super::{Header, Side, Step};
 use crate::json::JsonScan;
 use crate::{Body, BodyRef, Code, EncodeError, Limits, Violation};
 
+/// Requests in one batch. Their replies are kept until the last of them is there.
+const BATCH_MAX: usize = 1_000;
+
 /// What a JSON-RPC request must get back beside its Seq.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JsonCall {
@@ -203,6 +206,13 @@ impl Reader {
         }
         let elements: Vec<&RawValue> =
             serde_json::from_slice(value).map_err(|error| no_object(&error))?;
+        if elements.len() > BATCH_MAX {
+            let text = format!(
+                "a JSON-RPC batch has {} requests, more than {BATCH_MAX}",
+                elements.len()
+            );
+            return Err(Violation::new(text));
+        }
         if elements.is_empty() {
             self.found.push_back(no_request(None));
         }
@@ -295,7 +305,7 @@ fn argument(input: &[u8], version: Version, params: Option<&RawValue>) -> Argume
             Some(first) => within(first.get()),
             None => Argument::Zero,
         },
-        Err(_) => Argument::Bad("jsonrpc: params must be an array"),
+        Err(_) => Argument::Bad("json: params must be an array"),
     }
 }
 
@@ -549,7 +559,7 @@ mod tests {
         let mut found = Vec::new();
         loop {
             match reader.next(rest)? {
-                Step::More { consumed, .. } if consumed == 0 => return Ok(found),
+                Step::More { consumed: 0, .. } => return Ok(found),
                 Step::More { consumed, .. } => rest = &rest[consumed..],
                 Step::Message { consumed, body } => {
                     let body = match &reader.argument {
@@ -609,11 +619,7 @@ mod tests {
             ),
             (
                 r#"{"method":"A.B","params":{"A":1},"id":1}"#,
-                request(
-                    "A.B",
-                    Some("1"),
-                    "Bad(\"jsonrpc: params must be an array\")",
-                ),
+                request("A.B", Some("1"), "Bad(\"json: params must be an array\")"),
             ),
             (
                 r#"{"method":"X","method":"A.B","params":[7],"id":1}"#,
@@ -647,6 +653,22 @@ mod tests {
                 request("", Some("null"), "Bad(\"Invalid Request\")"),
                 request("", Some("null"), "Bad(\"Invalid Request\")"),
             ]
+        );
+    }
+
+    #[test]
+    fn a_batch_has_a_bound() {
+        let batch = |len| {
+            format!(
+                "[{}]",
+                vec![r#"{"jsonrpc":"2.0","method":"A.B","id":1}"#; len].join(",")
+            )
+        };
+        assert_eq!(requests(&batch(BATCH_MAX)).unwrap().len(), BATCH_MAX);
+        let refused = requests(&batch(BATCH_MAX + 1)).unwrap_err().to_string();
+        assert_eq!(
+            refused,
+            "a JSON-RPC batch has 1001 requests, more than 1000"
         );
     }
 

@@ -6,9 +6,9 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use farcall_wire::{
-    Body, BodyKind, Calls, Code, Features, FrameReader, FrameWriter, Framing, GO_RPC_PATH, Hello,
-    Kind, Limits, Side, Step, TINYRPC_PATH, Violation, connect_request, go_duration,
-    read_connected,
+    Body, BodyKind, Calls, Code, Features, FrameReader, FrameWriter, Framing, GEERPC_PATH,
+    GO_RPC_PATH, Hello, Kind, Limits, Side, Step, TINYRPC_PATH, Violation, connect_request,
+    go_duration, read_connected,
 };
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Notify;
@@ -428,6 +428,7 @@ async fn shake_hands(
     if let Transport::Http(_) = address.transport {
         let path = match address.dialect {
             Dialect::NetRpc => GO_RPC_PATH,
+            Dialect::GeeRpc => GEERPC_PATH,
             Dialect::Farcall | Dialect::JsonRpc => TINYRPC_PATH,
         };
         write(stream, &connect_request(path)).await?;
@@ -438,19 +439,14 @@ async fn shake_hands(
     match address.dialect {
         Dialect::NetRpc => Ok((Framing::NetRpc, Features::default(), usize::MAX)),
         Dialect::JsonRpc => Ok((Framing::JsonRpc, Features::default(), usize::MAX)),
+        Dialect::GeeRpc => {
+            // Nothing comes back: the first request follows at once.
+            write(stream, &hello(config, Features::default())).await?;
+            let framing = Framing::Farcall(config.codec);
+            Ok((framing, Features::default(), usize::MAX))
+        }
         Dialect::Farcall => {
-            let nanos = |limit: Option<Duration>| {
-                limit.map_or(0, |limit| limit.as_nanos().min(i64::MAX as u128) as i64)
-            };
-            let hello = Hello::new(
-                config.codec,
-                nanos(Some(config.connect_timeout)),
-                nanos(config.handle_timeout),
-                Features::ALL,
-            );
-            let mut bytes = Vec::new();
-            hello.write(&mut bytes);
-            write(stream, &bytes).await?;
+            write(stream, &hello(config, Features::ALL)).await?;
             let (ack, len) =
                 read_until(stream, inbox, |input| Hello::read(input, &config.limits)).await?;
             inbox.consume(len);
@@ -466,6 +462,18 @@ async fn shake_hands(
             Ok((Framing::Farcall(codec), features, in_flight_max))
         }
     }
+}
+
+/// The bytes of the handshake.
+fn hello(config: &Config, features: Features) -> Vec<u8> {
+    let nanos = |limit: Option<Duration>| {
+        limit.map_or(0, |limit| limit.as_nanos().min(i64::MAX as u128) as i64)
+    };
+    let connect_timeout = nanos(Some(config.connect_timeout));
+    let handle_timeout = nanos(config.handle_timeout);
+    let mut bytes = Vec::new();
+    Hello::new(config.codec, connect_timeout, handle_timeout, features).write(&mut bytes);
+    bytes
 }
 
 async fn write(stream: &mut Stream, bytes: &[u8]) -> Result<(), String> {

@@ -57,7 +57,8 @@ impl Ledger {
             .collect();
         // Who said that it was going is gone.
         let is_going = |entry: &Entry| entry.endpoint.state == State::Draining;
-        if offered.is_empty() && !self.entries.values().all(is_going) {
+        let mut shown = self.entries.values().filter(|entry| entry.is_shown());
+        if offered.is_empty() && !shown.all(is_going) {
             return Seen::Empty;
         }
         self.entries
@@ -229,9 +230,15 @@ mod tests {
         assert_eq!(shown(&ledger), names([3]));
         assert_eq!(ledger.observe([], now), Seen::Empty);
         assert_eq!(shown(&ledger), names([3]), "it said nothing");
+        ledger.observe([endpoint(3), endpoint(4)], now);
+        ledger.observe([endpoint(3)], now);
         ledger.withdrawn("tcp@h:3");
         assert_eq!(ledger.observe([], now), Seen::Applied);
-        assert_eq!(shown(&ledger), names([]));
+        assert_eq!(
+            shown(&ledger),
+            names([]),
+            "whom nobody sees holds nobody back"
+        );
     }
 
     #[test]

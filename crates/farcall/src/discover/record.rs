@@ -25,11 +25,11 @@ pub(crate) struct Record {
     #[serde(default)]
     state: String,
     #[serde(default = "usual_weight")]
-    weight: u32,
+    pub(crate) weight: u32,
     #[serde(default)]
-    zone: String,
+    pub(crate) zone: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    services: Vec<String>,
+    pub(crate) services: Vec<String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     metadata: BTreeMap<String, String>,
 }

@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
-use hyper::header::{CONNECTION, HOST, HeaderName, HeaderValue};
+use hyper::header::{CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -36,6 +36,8 @@ pub(crate) struct Url {
 pub(crate) struct Lines {
     /// The reply's status.
     pub(crate) status: StatusCode,
+    /// And its headers.
+    pub(crate) headers: HeaderMap,
     body: Incoming,
     buffer: BytesMut,
     _connection: Driven,
@@ -83,19 +85,20 @@ impl Lines {
         }
     }
 
-    /// What is left of the reply, up to a few kilobytes: the words of a refusal.
-    pub(crate) async fn rest(mut self) -> Bytes {
-        while self.buffer.len() < 4096 {
-            match self.body.frame().await {
-                Some(Ok(frame)) => {
-                    if let Ok(data) = frame.into_data() {
-                        self.buffer.extend_from_slice(&data);
-                    }
-                }
-                _ => break,
-            }
-        }
-        self.buffer.freeze()
+    /// The reply as a whole, for those that have an end after all.
+    ///
+    /// # Errors
+    ///
+    /// The connection broke, or the rest is longer than a whole reply may be.
+    pub(crate) async fn whole(self) -> Result<Response<Bytes>, FetchError> {
+        let mut buffer = self.buffer;
+        let rest = Limited::new(self.body, BODY_LEN_MAX).collect().await;
+        let rest = rest.map_err(|error| FetchError(in_full(&*error)))?;
+        buffer.extend_from_slice(&rest.to_bytes());
+        let mut reply = Response::new(buffer.freeze());
+        *reply.status_mut() = self.status;
+        *reply.headers_mut() = self.headers;
+        Ok(reply)
     }
 }
 
@@ -136,6 +139,12 @@ impl Url {
         }
     }
 
+    /// The same resource with these words in its query, too.
+    pub(crate) fn with_query(&self, query: &str) -> Url {
+        let join = if self.path.contains('?') { '&' } else { '?' };
+        self.with_path(&format!("{}{join}{query}", self.path))
+    }
+
     /// The `host:port` as it was given.
     pub(crate) fn authority(&self) -> &str {
         &self.authority
@@ -150,22 +159,12 @@ impl Url {
         }
     }
 
-    /// Sends one request with these headers and no body, and gives the reply with its whole body.
+    /// Sends one request with these headers and this body, and gives the reply with its whole body.
     ///
     /// # Errors
     ///
     /// No connection, a reply that is not HTTP or too long, or nothing whole within `limit`.
     pub(crate) async fn fetch(
-        &self,
-        method: Method,
-        headers: &[(&'static str, &str)],
-        limit: Duration,
-    ) -> Result<Response<Bytes>, FetchError> {
-        self.post(method, headers, Bytes::new(), limit).await
-    }
-
-    /// Does the same with a body in the request.
-    pub(crate) async fn post(
         &self,
         method: Method,
         headers: &[(&'static str, &str)],
@@ -263,6 +262,7 @@ impl Url {
         let (head, body) = sender.send_request(request).await?.into_parts();
         Ok(Lines {
             status: head.status,
+            headers: head.headers,
             body,
             buffer: BytesMut::new(),
             _connection: connection,

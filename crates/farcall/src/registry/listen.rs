@@ -1,28 +1,23 @@
-//! A registry on a port of its own. What it answers is in `registry`; how HTTP is served, in `http`.
+//! A registry on a port of its own: a server that has nothing else. What it answers is in `registry`.
 
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, ToSocketAddrs};
-use tokio::sync::{Semaphore, watch};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::net::{ToSocketAddrs, lookup_host};
 
 use super::{PATHS, Registry};
-use crate::http::{self, Surface};
+use crate::{Server, StartError};
 
-/// More than enough: a connection to a registry lives for one request.
-const CONNECTIONS_MAX: usize = 1024;
-const PAUSE_AFTER_ACCEPT_ERROR: Duration = Duration::from_millis(100);
+/// For requests that are being answered when the registry ends.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// A [`Registry`] that listens. Dropping it closes the port.
 #[derive(Debug)]
 pub struct RegistryServer {
     local_addr: SocketAddr,
-    stop: watch::Sender<()>,
-    accepting: JoinHandle<()>,
+    server: Server,
 }
 
 impl Registry {
@@ -32,14 +27,21 @@ impl Registry {
     ///
     /// The address cannot be resolved or bound.
     pub async fn serve(&self, address: impl ToSocketAddrs) -> io::Result<RegistryServer> {
-        let listener = TcpListener::bind(address).await?;
-        let local_addr = listener.local_addr()?;
-        let surface = Arc::new(self.mount(Surface::new(|| true)));
-        let (stop, stopped) = watch::channel(());
+        let nowhere = || io::Error::new(io::ErrorKind::NotFound, "the name has no addresses");
+        let address = lookup_host(address).await?.next().ok_or_else(nowhere)?;
+        let builder = Server::builder().registry(self.clone());
+        let server = builder.bind(&format!("tcp@{address}")).start().await;
+        let server = server.map_err(|error| match error {
+            StartError::Bind { source, .. } => source,
+            other => io::Error::other(other),
+        })?;
+        let bound = server.address().to_string();
+        let local_addr = bound
+            .strip_prefix("tcp@")
+            .and_then(|place| place.parse().ok());
         Ok(RegistryServer {
-            local_addr,
-            stop,
-            accepting: tokio::spawn(accept(listener, surface, stopped)),
+            local_addr: local_addr.unwrap_or(address),
+            server,
         })
     }
 }
@@ -58,9 +60,7 @@ impl RegistryServer {
 
     /// Closes the port, lets requests that are being answered finish for a few seconds, and returns when all ended.
     pub async fn shutdown(self) {
-        drop(self.stop);
-        // A task that panicked has ended too.
-        let _ = self.accepting.await;
+        self.server.shutdown(GRACE).await;
     }
 }
 
@@ -68,43 +68,4 @@ impl fmt::Display for RegistryServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.url())
     }
-}
-
-async fn accept(listener: TcpListener, surface: Arc<Surface>, mut stopped: watch::Receiver<()>) {
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let mut connections = JoinSet::new();
-    let mut is_failing = false;
-    loop {
-        let accepted = tokio::select! {
-            // It is an error, always: nothing is sent, the sender goes.
-            _ = stopped.changed() => break,
-            Some(_) = connections.join_next() => continue,
-            accepted = async {
-                let slot = Arc::clone(&slots).acquire_owned().await;
-                (slot, listener.accept().await)
-            } => accepted,
-        };
-        match accepted {
-            (slot, Ok((stream, peer))) => {
-                is_failing = false;
-                let (surface, mut stopped) = (Arc::clone(&surface), stopped.clone());
-                connections.spawn(async move {
-                    let shutdown = async {
-                        let _ = stopped.changed().await;
-                    };
-                    http::serve(stream, &peer.to_string(), surface, shutdown).await;
-                    drop(slot);
-                });
-            }
-            // Out of file descriptors, most likely: it passes, and the listener must not.
-            (_, Err(error)) => {
-                if !std::mem::replace(&mut is_failing, true) {
-                    tracing::warn!(%error, "the registry cannot accept connections; trying on");
-                }
-                tokio::time::sleep(PAUSE_AFTER_ACCEPT_ERROR).await;
-            }
-        }
-    }
-    drop(listener);
-    while connections.join_next().await.is_some() {}
 }

@@ -1,11 +1,11 @@
 //! From the text that names servers to whatever knows them.
 
-use super::{Advertise, Etcd, HttpRegistry};
+use super::{Advertise, Dns, Etcd, File, HttpRegistry};
 use crate::address::{AddressError, Target};
 use crate::discover::{Discover, Static};
 
 /// Whoever knows the servers that this target names: `http://127.0.0.1:9998/_tinyrpc_/registry`,
-/// `etcd://10.0.0.1:2379,10.0.0.2:2379/`, `static:tcp@10.0.0.1:9999,tcp@10.0.0.2:9999`, or the address of one server.
+/// `etcd://10.0.0.1:2379,10.0.0.2:2379/`, `dns:arith.example.org:9999`, `file:/etc/farcall/servers`, `static:tcp@10.0.0.1:9999,tcp@10.0.0.2:9999`, or the address of one server.
 ///
 /// ```
 /// use farcall::Cluster;
@@ -19,23 +19,15 @@ use crate::discover::{Discover, Static};
 ///
 /// # Errors
 ///
-/// When the text is no target, or one that this build does not know.
+/// When the text is no target.
 pub fn open(target: &str) -> Result<Box<dyn Discover>, AddressError> {
-    let unknown = |scheme| {
-        let wrong = format!("this version of farcall does not look for servers in {scheme}");
-        Err(AddressError::new(
-            target,
-            wrong,
-            "static:tcp@10.0.0.1:9999,tcp@10.0.0.2:9999",
-        ))
-    };
     Ok(match target.parse()? {
         Target::Server(address) => Box::new(Static::new([address])),
         Target::Static(addresses) => Box::new(Static::new(addresses)),
         Target::Registry(url) => Box::new(HttpRegistry::new(&url)?),
         Target::Etcd(..) => Box::new(Etcd::new(target)?),
-        Target::Dns(_) => return unknown("DNS"),
-        Target::File(_) => return unknown("files"),
+        Target::Dns(_) => Box::new(Dns::new(target)?),
+        Target::File(path) => Box::new(File::new(path)),
     })
 }
 

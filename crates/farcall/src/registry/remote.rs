@@ -4,16 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::header::CONTENT_TYPE;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
 use hyper::{Method, Response};
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
+use super::feed::QUIET_MAX;
+use super::line::{Line, Meant, Replica};
 use super::registrar::{Advertise, Beat, Registrar};
-use super::{Listed, SERVER, SERVERS, STATE, TTL_MS, WEIGHT, ZONE};
+use super::{Listed, SERVER, SERVERS, STATE, TTL_MS, WEIGHT, WishJson, secret};
 use crate::address::AddressError;
 use crate::discover::backoff::{Backoff, jittered};
-use crate::discover::record::read_address;
+use crate::discover::record::{Record, read_address};
 use crate::discover::{Discover, Endpoint, Publisher, Snapshot, State};
 use crate::error::{Code, Error, Reached};
 use crate::http::client::Url;
@@ -31,7 +33,12 @@ pub struct HttpRegistry {
     refresh: Duration,
     beat: Duration,
     timeout: Duration,
+    ttl: Option<Duration>,
+    token: Option<Arc<str>>,
 }
+
+/// Longer than this a registry cannot send its clients away.
+const SPREAD_MAX_S: u64 = 60;
 
 /// Asking more often would be a busy loop.
 const PERIOD_MIN: Duration = Duration::from_millis(10);
@@ -48,10 +55,13 @@ impl HttpRegistry {
             refresh: Duration::from_secs(10),
             beat: Duration::from_secs(10),
             timeout: Duration::from_secs(3),
+            ttl: None,
+            token: None,
         })
     }
 
-    /// How often a client asks for the list, with a fifth of jitter; ten seconds unless set.
+    /// How often a client asks for the list where the registry cannot be watched, with a fifth of jitter, and the
+    /// longest wait after failures; ten seconds unless set.
     pub fn refresh(mut self, refresh: Duration) -> Self {
         self.refresh = refresh.max(PERIOD_MIN);
         self
@@ -61,6 +71,19 @@ impl HttpRegistry {
     /// TTL gets a beat every third of it, when that is sooner.
     pub fn beat(mut self, beat: Duration) -> Self {
         self.beat = beat.max(PERIOD_MIN);
+        self
+    }
+
+    /// How long a server that was entered by this stays in the list after its last heartbeat, instead of the registry's
+    /// own time; from a second to an hour. Registries of the originals know no such wish.
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = Some(ttl);
+        self
+    }
+
+    /// Enters servers with this token, for registries that ask for one. It goes over the network as it is.
+    pub fn token(mut self, token: &str) -> Self {
+        self.token = Some(token.into());
         self
     }
 
@@ -85,7 +108,7 @@ impl HttpRegistry {
 
     async fn list(&self) -> Result<List, String> {
         let accept = &[("accept", "application/json")];
-        let reply = self.request(Method::GET, accept).await?;
+        let reply = self.request(Method::GET, accept, Bytes::new()).await?;
         read_list(&reply).map_err(|why| format!("{}: {why}", self.url))
     }
 
@@ -93,18 +116,19 @@ impl HttpRegistry {
         &self,
         method: Method,
         headers: &[(&'static str, &str)],
+        body: Bytes,
     ) -> Result<Response<Bytes>, String> {
-        let reply = self.url.fetch(method, headers, self.timeout).await;
+        let reply = self.url.fetch(method, headers, body, self.timeout).await;
         let reply = reply.map_err(|error| error.to_string())?;
+        self.good(reply)
+    }
+
+    /// The reply, if it says that all is well.
+    fn good(&self, reply: Response<Bytes>) -> Result<Response<Bytes>, String> {
         if reply.status() != 200 {
             let body = String::from_utf8_lossy(reply.body());
-            let says: String = body
-                .lines()
-                .next()
-                .unwrap_or("")
-                .chars()
-                .take(200)
-                .collect();
+            let line = body.lines().next().unwrap_or("");
+            let says: String = line.chars().take(200).collect();
             return Err(format!("{}: status {}, {says:?}", self.url, reply.status()));
         }
         Ok(reply)
@@ -113,34 +137,8 @@ impl HttpRegistry {
 
 impl Discover for HttpRegistry {
     fn watch(&self) -> watch::Receiver<Arc<Snapshot>> {
-        let (mut publisher, snapshots) = Publisher::new(self.url.to_string());
-        let registry = self.clone();
-        tokio::spawn(async move {
-            let mut backoff = Backoff::new(Duration::from_millis(500), registry.refresh);
-            let mut known_bad = Vec::new();
-            loop {
-                let pause = match registry.list().await {
-                    Ok(List { entries, bad }) => {
-                        if !bad.is_empty() && bad != known_bad {
-                            let (url, bad) = (&registry.url, bad.join("; "));
-                            tracing::warn!(%url, bad, "the registry lists what is no server");
-                        }
-                        known_bad = bad;
-                        publisher.update(entries.into_iter().map(|entry| entry.endpoint));
-                        backoff.reset();
-                        jittered(registry.refresh)
-                    }
-                    Err(reason) => {
-                        publisher.failed(reason);
-                        backoff.next()
-                    }
-                };
-                tokio::select! {
-                    () = sleep(pause) => {}
-                    () = publisher.closed() => break,
-                }
-            }
-        });
+        let (publisher, snapshots) = Publisher::new(self.url.to_string());
+        tokio::spawn(follow(self.clone(), publisher));
         snapshots
     }
 }
@@ -149,37 +147,197 @@ impl Advertise for HttpRegistry {
     fn advertise(&self, endpoint: Endpoint) -> Result<Registrar, AddressError> {
         // A beat in flight, and then the farewell.
         let withdraw_time_max = 2 * self.timeout;
-        Registrar::spawn(self.clone(), endpoint, self.beat, withdraw_time_max)
+        let seat = Seat {
+            registry: self.clone(),
+            owner: secret(),
+        };
+        Registrar::spawn(seat, endpoint, self.beat, withdraw_time_max)
     }
 }
 
-impl Beat for HttpRegistry {
-    async fn beat(&self, endpoint: &Endpoint) -> Result<Duration, String> {
+/// One server's entry.
+#[derive(Debug)]
+struct Seat {
+    registry: HttpRegistry,
+    owner: String,
+}
+
+impl Seat {
+    /// Says it twice: in the headers for the originals, and all of it in the body.
+    async fn say(&self, method: Method, endpoint: &Endpoint) -> Result<Response<Bytes>, String> {
         let (address, weight) = (endpoint.address.to_string(), endpoint.weight.to_string());
+        let token = self.registry.token.as_ref();
+        let bearer = token.map(|token| format!("Bearer {token}"));
         let mut headers = SERVER.map(|name| (name, &*address)).to_vec();
+        headers.push((CONTENT_TYPE.as_str(), "application/json"));
+        headers.extend(
+            bearer
+                .as_ref()
+                .map(|bearer| (AUTHORIZATION.as_str(), &**bearer)),
+        );
         if endpoint.state != State::Up {
             headers.push((STATE, endpoint.state.as_str()));
         }
         if endpoint.weight != 1 {
             headers.push((WEIGHT, &weight));
         }
-        if !endpoint.zone.is_empty() {
-            headers.push((ZONE, &endpoint.zone));
-        }
-        let reply = self.request(Method::POST, &headers).await?;
+        let ttl_ms = self.registry.ttl.map(|ttl| ttl.as_millis());
+        let wish = WishJson {
+            record: Record::from(endpoint),
+            ttl_ms: ttl_ms.and_then(|ms| u64::try_from(ms).ok()),
+            owner: Some(self.owner.clone()),
+        };
+        let body = serde_json::to_vec(&wish).map_err(|error| error.to_string())?;
+        self.registry.request(method, &headers, body.into()).await
+    }
+}
+
+impl Beat for Seat {
+    async fn beat(&self, endpoint: &Endpoint) -> Result<Duration, String> {
+        let reply = self.say(Method::POST, endpoint).await?;
         let ttl_ms = reply.headers().get(TTL_MS);
         let ttl_ms = ttl_ms.and_then(|ms| ms.to_str().ok()?.parse().ok());
         Ok(match ttl_ms {
             // Not more often than the first retry, whatever the registry says.
             Some(ms @ 1..) => Duration::from_millis(ms / 3).max(Duration::from_millis(250)),
-            _ => self.beat,
+            _ => self.registry.beat,
         })
     }
 
     async fn remove(&self, endpoint: &Endpoint) -> Result<(), String> {
-        let address = endpoint.address.to_string();
-        let headers = SERVER.map(|name| (name, &*address));
-        self.request(Method::DELETE, &headers).await.map(drop)
+        self.say(Method::DELETE, endpoint).await.map(drop)
+    }
+}
+
+/// How a look at the registry ended.
+enum Looked {
+    /// The list came; the registry is one of the originals, and has to be asked again.
+    Listed(List),
+    /// It could be watched, for a while; then this happened.
+    Watched(String),
+    /// More is to be known than it said: ask for everything, at once.
+    Again,
+    /// Nobody wants to know any more.
+    Unwanted,
+}
+
+/// Publishes the list until nobody looks at it: watches, where the registry can be watched, and asks from time to time
+/// elsewhere.
+async fn follow(registry: HttpRegistry, mut publisher: Publisher) {
+    let mut backoff = Backoff::new(Duration::from_millis(500), registry.refresh);
+    let mut replica = Replica::default();
+    let mut known_bad = Vec::new();
+    loop {
+        // How long a herd of clients should take to come back, by the registry's own word.
+        let mut spread = Duration::ZERO;
+        let pause = match look(&registry, &mut replica, &mut publisher, &mut spread).await {
+            Ok(Looked::Unwanted) => return,
+            Ok(Looked::Again) => continue,
+            Ok(Looked::Listed(List { entries, bad })) => {
+                if !bad.is_empty() && bad != known_bad {
+                    let (url, bad) = (&registry.url, bad.join("; "));
+                    tracing::warn!(%url, bad, "the registry lists what is no server");
+                }
+                known_bad = bad;
+                publisher.update(entries.into_iter().map(|entry| entry.endpoint));
+                backoff.reset();
+                jittered(registry.refresh)
+            }
+            Ok(Looked::Watched(reason)) => {
+                // One watch that ended says nothing about the list.
+                tracing::debug!(url = %registry.url, reason, "the watch ended; watching again");
+                backoff.reset();
+                backoff.next().min(registry.refresh) + spread.mul_f64(fastrand::f64())
+            }
+            Err(reason) => {
+                publisher.failed(reason);
+                backoff.next()
+            }
+        };
+        tokio::select! {
+            () = sleep(pause) => {}
+            () = publisher.closed() => return,
+        }
+    }
+}
+
+async fn look(
+    registry: &HttpRegistry,
+    replica: &mut Replica,
+    publisher: &mut Publisher,
+    spread: &mut Duration,
+) -> Result<Looked, String> {
+    let query = match &replica.at {
+        Some((epoch, revision)) => format!("watch=1&epoch={epoch}&revision={revision}"),
+        None => "watch=1".to_owned(),
+    };
+    let headers = [("accept", "application/x-ndjson, application/json")];
+    let (url, limit) = (registry.url.with_query(&query), registry.timeout);
+    let lines = url.open(Method::GET, &headers, Bytes::new(), limit).await;
+    let mut lines = lines.map_err(|error| error.to_string())?;
+    let kind = lines
+        .headers
+        .get(CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok());
+    let is_watch = kind.is_some_and(|kind| kind.starts_with("application/x-ndjson"));
+    if lines.status != 200 || !is_watch {
+        let whole = timeout(limit, lines.whole()).await;
+        let whole =
+            whole.map_err(|_| format!("{}: no whole reply within {limit:?}", registry.url))?;
+        let reply = registry.good(whole.map_err(|error| format!("{}: {error}", registry.url))?)?;
+        let list = read_list(&reply).map_err(|why| format!("{}: {why}", registry.url))?;
+        return Ok(Looked::Listed(list));
+    }
+    // The first line comes at once; the others within the time after which a living registry says something.
+    let mut patience = limit;
+    loop {
+        let confirm = async {
+            match publisher.confirm_in() {
+                Some(wait) => sleep(wait).await,
+                None => std::future::pending().await,
+            }
+        };
+        let line = tokio::select! {
+            line = timeout(patience, lines.next()) => line,
+            () = confirm => {
+                replica.at = None;
+                return Ok(Looked::Again);
+            }
+            () = publisher.closed() => return Ok(Looked::Unwanted),
+        };
+        let ended = |why: String| match patience == limit {
+            // Nothing came at all: that is no watch.
+            true => Err(format!("{}: {why}", registry.url)),
+            false => Ok(Looked::Watched(why)),
+        };
+        let line = match line {
+            Ok(Ok(Some(line))) => line,
+            Ok(Ok(None)) => return ended("the registry ended the watch".into()),
+            Ok(Err(error)) => return ended(error.to_string()),
+            Err(_) => return ended(format!("nothing came within {patience:?}")),
+        };
+        let line: Line = match serde_json::from_slice(&line) {
+            Ok(line) => line,
+            Err(error) => {
+                return Err(format!(
+                    "{}: that is no line of a registry: {error}",
+                    registry.url
+                ));
+            }
+        };
+        *spread = Duration::from_secs(line.spread_s.min(SPREAD_MAX_S));
+        let Meant::Known(withdrawn) = replica.apply(line) else {
+            replica.at = None;
+            return Ok(Looked::Again);
+        };
+        if !replica.bad.is_empty() {
+            tracing::warn!(url = %registry.url, bad = replica.bad.join("; "), "the registry describes servers wrongly");
+        }
+        for address in &withdrawn {
+            publisher.withdrawn(address);
+        }
+        publisher.update(replica.endpoints());
+        patience = 2 * QUIET_MAX;
     }
 }
 

@@ -7,9 +7,9 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use farcall_wire::{
-    Body, BodyRef, Code, Codec, Features, FrameReader, FrameWriter, Framing, GO_RPC_CONNECTED,
-    GO_RPC_PATH, Header, Hello, Kind, Load, Opening, Side, Step, TINYRPC_CONNECTED, TINYRPC_PATH,
-    Violation, go_duration, read_connect, sniff,
+    Body, BodyRef, Code, Codec, Features, FrameReader, FrameWriter, Framing, GEERPC_CONNECTED,
+    GEERPC_PATH, GO_RPC_CONNECTED, GO_RPC_PATH, Header, Hello, Kind, Load, Opening, Side, Step,
+    TINYRPC_CONNECTED, TINYRPC_PATH, Violation, go_duration, read_connect, sniff,
 };
 use tokio::io::AsyncWriteExt;
 use tokio::sync::watch;
@@ -24,10 +24,12 @@ use crate::router::{Method, Missing, Replier, ReplyTo, Request, RunOn, Running};
 use crate::run;
 use crate::slab::Slab;
 use crate::transport::{ReadHalf, Stream};
-use crate::{Context, Error, Result};
+use crate::{Context, Dialect, Error, Result};
 
 /// A client that takes no byte of its replies for so long is given up: they are memory.
 const STALL_MAX: Duration = Duration::from_secs(10);
+/// How long a peer may be silent within a message.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// How long a closed connection waits for the peer to have read what was written last.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -69,12 +71,14 @@ enum Opened {
 }
 
 /// Serves one connection to its end, and says in the log how it ended if that was not by itself.
-pub(super) async fn serve(shared: Arc<Shared>, mut stream: Stream) {
+///
+/// `dialect` is farcall's or geerpc's, whose first bytes are the same.
+pub(super) async fn serve(shared: Arc<Shared>, mut stream: Stream, dialect: Dialect) {
     let mut inbox = Inbox::default();
     let patience = shared.config.handshake_timeout;
     let mut draining = shared.draining.subscribe();
     let opened = tokio::select! {
-        opened = timeout(patience, open(&shared, &mut stream, &mut inbox)) => {
+        opened = timeout(patience, open(&shared, &mut stream, &mut inbox, dialect)) => {
             opened.unwrap_or_else(|_| Err(Trouble::Violation(Violation::new(format!(
                 "the handshake was not whole after {}",
                 go_duration(patience)
@@ -138,67 +142,115 @@ pub(super) async fn serve(shared: Arc<Shared>, mut stream: Stream) {
 }
 
 /// Reads until it is known what the peer speaks, and answers its handshake.
-async fn open(shared: &Shared, stream: &mut Stream, inbox: &mut Inbox) -> Result<Opened, Trouble> {
+async fn open(
+    shared: &Shared,
+    stream: &mut Stream,
+    inbox: &mut Inbox,
+    dialect: Dialect,
+) -> Result<Opened, Trouble> {
     let limits = &shared.config.limits;
     let opening = read_until(stream, inbox, |input| sniff(input, limits)).await?;
     match opening {
         None => Ok(Opened::Done),
-        Some(Opening::Hello) => hello(shared, stream, inbox, None).await,
-        Some(Opening::NetRpc) => Ok(plain(Framing::NetRpc, "net/rpc")),
-        Some(Opening::Connect) => {
-            let read = |input: &[u8]| {
-                let read = read_connect(input, limits)?;
-                Ok(read.map(|(path, len)| (path.to_owned(), len)))
-            };
-            let Some((path, len)) = read_until(stream, inbox, read).await? else {
-                return Ok(Opened::Done);
-            };
-            inbox.consume(len);
-            match path.as_str() {
-                TINYRPC_PATH => hello(shared, stream, inbox, Some(TINYRPC_CONNECTED)).await,
-                GO_RPC_PATH => {
-                    stream.writer.write_all(GO_RPC_CONNECTED).await?;
-                    Ok(plain(Framing::NetRpc, "net/rpc"))
-                }
-                _ => {
-                    stream.writer.write_all(NO_SUCH_PATH).await?;
-                    let text = format!("CONNECT asks for {path:?}, where nothing is");
-                    Err(Violation::new(text).into())
-                }
-            }
+        Some(Opening::Connect) => connect(shared, stream, inbox).await,
+        Some(Opening::Hello) => {
+            admit(shared, dialect)?;
+            hello(shared, stream, inbox, dialect).await
+        }
+        Some(Opening::NetRpc) => {
+            admit(shared, Dialect::NetRpc)?;
+            Ok(plain(Framing::NetRpc, Dialect::NetRpc))
+        }
+        Some(Opening::JsonRpc) => {
+            admit(shared, Dialect::JsonRpc)?;
+            Ok(plain(Framing::JsonRpc, Dialect::JsonRpc))
+        }
+        Some(Opening::Http) if shared.config.without_http => {
+            let violation = switched_off("HTTP");
+            refuse(stream, "403 Forbidden", &violation.to_string()).await?;
+            Err(violation.into())
         }
         Some(Opening::Http) => Ok(Opened::Http),
         Some(Opening::Tls) => {
             Err(Violation::new("the peer speaks TLS, and this server has none").into())
         }
-        Some(Opening::JsonRpc) => Ok(plain(Framing::JsonRpc, "json-rpc")),
     }
 }
 
-const NO_SUCH_PATH: &[u8] =
-    b"HTTP/1.0 404 Not Found\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 19\r\n\
-    Connection: close\r\n\r\n404 page not found\n";
+/// An RPC protocol over HTTP: the path tells which.
+async fn connect(
+    shared: &Shared,
+    stream: &mut Stream,
+    inbox: &mut Inbox,
+) -> Result<Opened, Trouble> {
+    let limits = &shared.config.limits;
+    let read = |input: &[u8]| {
+        let read = read_connect(input, limits)?;
+        Ok(read.map(|(path, len)| (path.to_owned(), len)))
+    };
+    let Some((path, len)) = read_until(stream, inbox, read).await? else {
+        return Ok(Opened::Done);
+    };
+    inbox.consume(len);
+    let (dialect, connected) = match path.as_str() {
+        TINYRPC_PATH => (Dialect::Farcall, TINYRPC_CONNECTED),
+        GEERPC_PATH => (Dialect::GeeRpc, GEERPC_CONNECTED),
+        GO_RPC_PATH => (Dialect::NetRpc, GO_RPC_CONNECTED),
+        _ => {
+            refuse(stream, "404 Not Found", "404 page not found").await?;
+            let text = format!("CONNECT asks for {path:?}, where nothing is");
+            return Err(Violation::new(text).into());
+        }
+    };
+    if let Err(violation) = admit(shared, dialect) {
+        refuse(stream, "403 Forbidden", &violation.to_string()).await?;
+        return Err(violation.into());
+    }
+    stream.writer.write_all(connected).await?;
+    match dialect {
+        Dialect::NetRpc => Ok(plain(Framing::NetRpc, dialect)),
+        dialect => hello(shared, stream, inbox, dialect).await,
+    }
+}
+
+/// Answers an HTTP request with a status and a line that says why, as the last thing.
+async fn refuse(stream: &mut Stream, status: &str, why: &str) -> Result<(), Trouble> {
+    let answer = format!(
+        "HTTP/1.0 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\
+         Connection: close\r\n\r\n{why}\n",
+        why.len() + 1
+    );
+    Ok(stream.writer.write_all(answer.as_bytes()).await?)
+}
+
+fn admit(shared: &Shared, dialect: Dialect) -> Result<(), Violation> {
+    match shared.config.without.contains(&dialect) {
+        true => Err(switched_off(dialect.name())),
+        false => Ok(()),
+    }
+}
+
+fn switched_off(protocol: &str) -> Violation {
+    Violation::new(format!("{protocol} is switched off on this server"))
+}
 
 /// A dialect without a handshake.
-fn plain(framing: Framing, dialect: &'static str) -> Opened {
+fn plain(framing: Framing, dialect: Dialect) -> Opened {
     Opened::Rpc {
         framing,
-        dialect,
+        dialect: dialect.name(),
         features: Features::default(),
         handle_timeout: None,
     }
 }
 
-/// farcall's handshake. `before` is what is to be written first.
+/// The handshake of farcall and TinyRPC, or of geerpc, which wants no acknowledgement and so agrees to nothing.
 async fn hello(
     shared: &Shared,
     stream: &mut Stream,
     inbox: &mut Inbox,
-    before: Option<&[u8]>,
+    dialect: Dialect,
 ) -> Result<Opened, Trouble> {
-    if let Some(before) = before {
-        stream.writer.write_all(before).await?;
-    }
     let limits = &shared.config.limits;
     let Some((hello, len)) = read_until(stream, inbox, |input| Hello::read(input, limits)).await?
     else {
@@ -206,17 +258,20 @@ async fn hello(
     };
     inbox.consume(len);
     let codec = hello.codec()?;
-    let ack = hello.acknowledge(Features::ALL, shared.config.in_flight_max);
-    let mut bytes = Vec::new();
-    ack.write(&mut bytes);
-    stream.writer.write_all(&bytes).await?;
-    let features = ack.features();
+    let mut features = Features::default();
+    if dialect != Dialect::GeeRpc {
+        let ack = hello.acknowledge(Features::ALL, shared.config.in_flight_max);
+        let mut bytes = Vec::new();
+        ack.write(&mut bytes);
+        stream.writer.write_all(&bytes).await?;
+        features = ack.features();
+    }
     let wished = u64::try_from(hello.handle_timeout()).unwrap_or(0);
     Ok(Opened::Rpc {
         framing: Framing::Farcall(codec),
-        dialect: match features == Features::default() {
-            true => "tinyrpc",
-            false => "farcall",
+        dialect: match dialect {
+            Dialect::Farcall if features == Features::default() => "tinyrpc",
+            dialect => dialect.name(),
         },
         features,
         handle_timeout: (wished > 0).then(|| Duration::from_nanos(wished)),
@@ -403,7 +458,20 @@ impl Connection {
                     }
                 }
             };
-            if inbox.fill(reader, at_least).await? == 0 {
+            let is_within = !inbox.bytes().is_empty();
+            let filling = inbox.fill(reader, at_least);
+            // Between messages a peer may be silent for as long as it likes. Within one, its silence is our memory.
+            let read = match is_within {
+                true => timeout(SILENCE_MAX, filling).await,
+                false => Ok(filling.await),
+            };
+            let read = read.map_err(|_| {
+                let silence = go_duration(SILENCE_MAX);
+                Violation::new(format!(
+                    "the peer was silent for {silence} within a message"
+                ))
+            })?;
+            if read? == 0 {
                 return match inbox.bytes() {
                     [] => Ok(()),
                     _ => Err(Violation::new("the peer ended the stream within a message").into()),

@@ -2,20 +2,20 @@
 //! to it. `FARCALL_ETCD_ROUNDS` says how often each disaster is repeated; once unless set.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use farcall::discover::{Discover, Endpoint, Snapshot, State};
 use farcall::registry::{Advertise, Etcd, Registrar, Registration};
-use farcall::{Cluster, Server, ServerBuilder};
+use farcall::{Cluster, Server};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
 use crate::etcd_server::Etcd as Process;
 use crate::support::PATIENCE;
+use crate::traffic::{Calls, echo};
 
 const TTL: Duration = Duration::from_secs(2);
 
@@ -335,70 +335,6 @@ impl Scene {
         );
         assert!(self.slowest < limit, "{:?}", self.slowest);
     }
-}
-
-/// Five hundred calls a second, until it is asked how they went.
-struct Calls {
-    outcomes: Arc<Mutex<(u64, Vec<String>)>>,
-    stop: watch::Sender<bool>,
-    calling: JoinHandle<()>,
-}
-
-impl Calls {
-    fn start(cluster: Cluster) -> Calls {
-        let outcomes: Arc<Mutex<(u64, Vec<String>)>> = Arc::default();
-        let (stop, stopped) = watch::channel(false);
-        let noted = Arc::clone(&outcomes);
-        let calling = tokio::spawn(async move {
-            let mut ticks = tokio::time::interval(Duration::from_millis(2));
-            let mut running = JoinSet::new();
-            while !*stopped.borrow() {
-                ticks.tick().await;
-                while running.try_join_next().is_some() {}
-                let (cluster, noted) = (cluster.clone(), Arc::clone(&noted));
-                running.spawn(async move {
-                    let text = "hello".to_owned();
-                    let call = cluster.call::<String>("Echo.Say", &text);
-                    let outcome = call.timeout(Duration::from_secs(10)).await;
-                    let mut noted = noted.lock().unwrap();
-                    noted.0 += 1;
-                    noted.1.extend(outcome.err().map(|error| error.to_string()));
-                });
-            }
-            while running.join_next().await.is_some() {}
-        });
-        Calls {
-            outcomes,
-            stop,
-            calling,
-        }
-    }
-
-    /// How many calls there were, none of which failed.
-    async fn none_failed(self) -> u64 {
-        self.stop.send_replace(true);
-        timeout(PATIENCE, self.calling)
-            .await
-            .expect("calls end")
-            .unwrap();
-        let outcomes = self.outcomes.lock().unwrap();
-        let (calls, failures) = (outcomes.0, &outcomes.1);
-        assert!(
-            failures.is_empty(),
-            "{} of {calls} failed: {:?}",
-            failures.len(),
-            failures.first()
-        );
-        assert!(calls > 50, "{calls}");
-        calls
-    }
-}
-
-/// A server for those calls.
-fn echo() -> ServerBuilder {
-    Server::builder()
-        .method("Echo.Say", |text: String| async move { Ok(text) })
-        .bind("tcp@127.0.0.1:0")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -10,7 +10,7 @@ use farcall::{
     Client, Code, Codec, Limits, Method, Reached, Result, Server, ServerBuilder, Service,
 };
 use farcall_wire::Features;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::Semaphore;
 
 use crate::support::{Log, PATIENCE, Raw, counts, place, running, soon, to_end, until};
@@ -402,4 +402,35 @@ async fn silent_connections_are_closed() {
     let reply: i64 = client.unwrap().call("Echo.Int", &7_i64).await.unwrap();
     assert_eq!(reply, 7);
     assert!(soon(server.shutdown(PATIENCE)).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_may_be_silent_between_messages_but_not_within_one() {
+    let echo = |number: i64| async move { Ok(number) };
+    let server = Server::builder()
+        .method("Echo.Int", echo)
+        .start()
+        .await
+        .unwrap();
+    let (mut peer, theirs) = duplex(1 << 16);
+    server.serve_stream(theirs, "the client");
+    let hello = b"{\"MagicNumber\":3927900,\"CodecType\":\"application/json\"}\n";
+    peer.write_all(hello).await.unwrap();
+    let mut peer = tokio::io::BufReader::new(peer);
+    let mut line = String::new();
+    peer.read_line(&mut line).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+
+    let request = "{\"ServiceMethod\":\"Echo.Int\",\"Seq\":1}\n7\n";
+    peer.write_all(request.as_bytes()).await.unwrap();
+    line.clear();
+    peer.read_line(&mut line).await.unwrap();
+    assert!(line.contains("\"Seq\":1"), "{line}");
+
+    let begun = tokio::time::Instant::now();
+    let half = request.split_at(20).0;
+    peer.write_all(half.as_bytes()).await.unwrap();
+    peer.read_to_end(&mut Vec::new()).await.unwrap();
+    let silence = begun.elapsed();
+    assert!((60..65).contains(&silence.as_secs()), "{silence:?}");
 }

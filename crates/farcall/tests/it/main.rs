@@ -1,11 +1,14 @@
 //! Tests over real sockets, one module a topic. Everything listens on loopback, at a port that the system chose.
 
+mod backends;
 mod calls;
 mod cluster;
+mod dialects;
 mod discover;
 mod etcd;
 mod etcd_server;
 mod handshake;
+mod http_calls;
 mod limits;
 mod load;
 mod originals;
@@ -15,4 +18,5 @@ mod script;
 mod service;
 mod shutdown;
 mod support;
+mod traffic;
 mod unix;

@@ -1,10 +1,12 @@
 //! An HTTP server that follows a script: for registries that misbehave.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 /// No test waits longer for anything.
@@ -26,25 +28,31 @@ pub(crate) struct Script {
     pub(crate) url: String,
     act: watch::Sender<Act>,
     served: watch::Receiver<usize>,
+    serving: JoinHandle<()>,
 }
 
 impl Script {
     pub(crate) async fn start(act: Act) -> Script {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Script::start_at("127.0.0.1:0".parse().unwrap(), act).await
+    }
+
+    pub(crate) async fn start_at(address: SocketAddr, act: Act) -> Script {
+        let listener = TcpListener::bind(address).await.unwrap();
         let url = format!(
             "http://{}/_tinyrpc_/registry",
             listener.local_addr().unwrap()
         );
         let (act, acts) = watch::channel(act);
         let (count, served) = watch::channel(0);
-        tokio::spawn(async move {
+        let serving = tokio::spawn(async move {
             let mut held = Vec::new();
             while let Ok((mut stream, _)) = listener.accept().await {
                 let act = acts.borrow().clone();
                 match act {
                     Act::Reply(reply) => {
-                        read_head(&mut stream).await;
-                        stream.write_all(reply.as_bytes()).await.unwrap();
+                        read_request(&mut stream).await;
+                        // Whoever asked may have given up.
+                        let _ = stream.write_all(reply.as_bytes()).await;
                     }
                     Act::Hang => held.push(stream),
                     Act::Close => {}
@@ -52,11 +60,23 @@ impl Script {
                 count.send_modify(|count| *count += 1);
             }
         });
-        Script { url, act, served }
+        Script {
+            url,
+            act,
+            served,
+            serving,
+        }
     }
 
     pub(crate) fn act(&self, act: Act) {
         self.act.send_replace(act);
+    }
+
+    /// Frees the port.
+    pub(crate) async fn end(self) {
+        self.serving.abort();
+        // It ends by being aborted, which is an error.
+        let _ = self.serving.await;
     }
 
     /// Waits until this many more requests were treated.
@@ -78,13 +98,23 @@ pub(crate) fn list(servers: &str) -> Act {
     ))
 }
 
-async fn read_head(stream: &mut TcpStream) {
+/// Reads a request with its body: a socket that is closed on unread bytes loses what was written to it.
+async fn read_request(stream: &mut TcpStream) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         match stream.read_u8().await {
-            Ok(byte) => head.push(byte),
+            Ok(byte) => head.push(byte.to_ascii_lowercase()),
             Err(_) => return,
         }
+    }
+    let head = String::from_utf8(head).unwrap();
+    let lines = head
+        .lines()
+        .filter_map(|line| line.strip_prefix("content-length: "));
+    for len in lines {
+        let mut body = vec![0; len.parse().unwrap()];
+        // Whoever asked may have given up.
+        let _ = stream.read_exact(&mut body).await;
     }
 }
 

@@ -319,6 +319,42 @@ async fn a_call_whose_deadline_passes_is_the_last_to_hold_a_closed_client() {
     drop(server);
 }
 
+#[test]
+fn a_client_outlives_the_runtimes_that_its_connections_and_dials_began_on() {
+    let runtime = || {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        builder.worker_threads(1).enable_all().build().unwrap()
+    };
+    let serving = runtime();
+    let (server, _gate) = serving.block_on(gated(ANY));
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+
+    let first = runtime();
+    let client = first.block_on(connect(&server, Codec::Gob));
+    let pending = client.go::<()>("Gate.Never", ());
+    let address = Address::tcp(silent.local_addr().unwrap());
+    let dials = Client::builder(address).build();
+    let dialling = dials.clone();
+    first.spawn(async move { dialling.call::<i64>("Gate.Pass", &1_i64).await });
+    let (stream, _) = silent.accept().unwrap();
+    drop(first);
+
+    let second = runtime();
+    let error = second.block_on(soon(pending)).unwrap_err();
+    assert_eq!(error.code(), Code::Unavailable);
+    let call = async { client.call::<i64>("Gate.Pass", &2_i64).await };
+    assert_eq!(second.block_on(soon(call)).unwrap(), 2);
+    // The second dial is begun, and answered: by the end of the connection.
+    let call = second.spawn(async move { dials.call::<i64>("Gate.Pass", &3_i64).await });
+    drop(silent.accept().unwrap());
+    let error = second.block_on(soon(call)).unwrap().unwrap_err();
+    assert!(
+        error.to_string().contains("cannot open a conversation"),
+        "{error}"
+    );
+    drop(stream);
+}
+
 #[tokio::test]
 async fn handlers_stop_when_their_caller_has_gone() {
     for codec in Codec::ALL {

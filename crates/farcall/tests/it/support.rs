@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 use std::task::{Context as TaskContext, Poll, Waker};
+use std::thread::ThreadId;
 use std::time::Duration;
 
 use farcall::{Address, Codec, Message, Server, Transport};
@@ -189,35 +190,40 @@ pub(crate) async fn to_end(stream: &mut (impl AsyncRead + Unpin)) -> Vec<u8> {
     bytes
 }
 
-/// What this thread logs while the value lives. For tests on a runtime of one thread.
+/// What this thread has logged since. For tests on a runtime of one thread.
+///
+/// There is one subscriber for all tests: those that come and go leave it to chance whether a line that another thread
+/// is the first to log is seen.
 pub(crate) struct Log {
-    lines: Arc<Mutex<Vec<String>>>,
-    _active: tracing::subscriber::DefaultGuard,
+    since: usize,
 }
+
+static LINES: Mutex<Vec<(ThreadId, String)>> = Mutex::new(Vec::new());
 
 impl Log {
     pub(crate) fn start() -> Log {
-        let lines = Arc::new(Mutex::new(Vec::new()));
-        let layer = Lines(Arc::clone(&lines));
-        let subscriber = tracing_subscriber::registry().with(layer);
-        Log {
-            lines,
-            _active: tracing::subscriber::set_default(subscriber),
-        }
+        static SUBSCRIBED: Once = Once::new();
+        SUBSCRIBED.call_once(|| {
+            let subscriber = tracing_subscriber::registry().with(Lines);
+            tracing::subscriber::set_global_default(subscriber).unwrap();
+        });
+        // Another thread may have looked, just before, whether anyone listens.
+        tracing::callsite::rebuild_interest_cache();
+        let since = LINES.lock().unwrap().len();
+        Log { since }
     }
 
     /// The warnings and errors of farcall that mention `text`: `WARN message name=value …`.
     pub(crate) fn warnings(&self, text: &str) -> Vec<String> {
-        let lines = self.lines.lock().unwrap();
-        lines
-            .iter()
-            .filter(|line| line.contains(text))
-            .cloned()
-            .collect()
+        let this = std::thread::current().id();
+        let lines = LINES.lock().unwrap();
+        let lines = lines.iter().skip(self.since);
+        let found = lines.filter(|(thread, line)| *thread == this && line.contains(text));
+        found.map(|(_, line)| line.clone()).collect()
     }
 }
 
-struct Lines(Arc<Mutex<Vec<String>>>);
+struct Lines;
 
 impl<S: tracing::Subscriber> Layer<S> for Lines {
     fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
@@ -227,7 +233,8 @@ impl<S: tracing::Subscriber> Layer<S> for Lines {
         }
         let mut line = Line(metadata.level().to_string());
         event.record(&mut line);
-        self.0.lock().unwrap().push(line.0);
+        let thread = std::thread::current().id();
+        LINES.lock().unwrap().push((thread, line.0));
     }
 }
 

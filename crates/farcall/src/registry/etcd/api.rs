@@ -283,10 +283,12 @@ impl Api {
             Ok(lines) if lines.status == StatusCode::OK => return Ok(lines),
             Ok(lines) => {
                 let status = lines.status;
-                let says = timeout(self.timeout, lines.rest())
-                    .await
-                    .unwrap_or_default();
-                refused(&member, status, &says)
+                let says = timeout(self.timeout, lines.whole()).await;
+                let says = says
+                    .ok()
+                    .and_then(Result::ok)
+                    .map(hyper::Response::into_body);
+                refused(&member, status, &says.unwrap_or_default())
             }
             Err(error) => Refusal {
                 text: error.to_string(),
@@ -330,7 +332,7 @@ impl Api {
             .with_path(path);
         let headers = headers(token);
         let reply = member
-            .post(Method::POST, &headers, question.clone(), self.timeout)
+            .fetch(Method::POST, &headers, question.clone(), self.timeout)
             .await;
         let reply = reply.map_err(|error| {
             self.next_member();
