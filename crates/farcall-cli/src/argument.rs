@@ -19,7 +19,7 @@ pub(crate) struct Argument {
     #[arg(long, default_value_t = Codec::Gob)]
     pub(crate) codec: Codec,
 
-    /// The argument's type as Go writes it: '[]byte', 'map[string]uint', 'struct{A int; B []string}'.
+    /// The argument's type as Go writes it: `[]byte`, `map[string]uint`, `struct{A int; B []string}`.
     ///
     /// Only gob needs it, and only where a server does not describe itself: a farcall server is asked. Without it,
     /// whole numbers are int, others float64, objects structs.
