@@ -10,8 +10,8 @@ use std::collections::HashMap;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::describe::Describer;
 use crate::error::{Error, ErrorKind};
@@ -63,6 +63,25 @@ impl<T: Serialize + DeserializeOwned + 'static> Serde<T> {
             None => Ok(()),
             Some(failure) => Err(failure.error()),
         }
+    }
+}
+
+impl<T> From<T> for Serde<T> {
+    fn from(value: T) -> Self {
+        Self(value)
+    }
+}
+
+/// In other formats it is the value it holds.
+impl<T: Serialize> Serialize for Serde<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Serde<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        T::deserialize(deserializer).map(Self)
     }
 }
 
@@ -202,10 +221,13 @@ fn wire_name(name: &str) -> String {
 impl<T: Serialize + DeserializeOwned + 'static> Gob for Serde<T> {
     fn describe(d: &mut Describer) -> NodeId {
         let traced = traced::<T>();
-        match traced.failure {
+        match &traced.failure {
             None => traced.describe::<Self>(traced.root, d),
-            // Sending and receiving will say what is wrong.
-            Some(_) => d.made_up::<Self>(0, "", |_| Kind::Struct { fields: vec![] }),
+            // Sending and receiving will say what is wrong, too.
+            Some(failure) => {
+                d.refuse(failure.error());
+                d.made_up::<Self>(0, "", |_| Kind::Struct { fields: vec![] })
+            }
         }
     }
 

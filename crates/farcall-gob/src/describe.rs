@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
+use crate::error::Error;
 use crate::gob::Gob;
 use crate::schema::{self, Field, Kind, Node, NodeId, Opaque, Schema};
 
@@ -21,6 +22,8 @@ pub struct Describer {
     aliases: HashMap<(NodeId, &'static str), u32>,
     /// `()`, which takes whatever comes.
     unit: Option<NodeId>,
+    /// Why a type among them cannot be sent after all: the first that said so.
+    refusal: Option<Error>,
 }
 
 impl Default for Describer {
@@ -31,6 +34,7 @@ impl Default for Describer {
             by_kind: HashMap::default(),
             aliases: HashMap::default(),
             unit: None,
+            refusal: None,
         }
     }
 }
@@ -196,12 +200,37 @@ fn whole<T: 'static>() -> (TypeId, u32) {
     (TypeId::of::<T>(), 0)
 }
 
+impl Describer {
+    /// For types that find out what they are only now: this one, or a part of it, cannot be sent.
+    #[cfg(feature = "serde")]
+    pub(crate) fn refuse(&mut self, why: Error) {
+        self.refusal.get_or_insert(why);
+    }
+}
+
 impl Schema {
     /// The type of `T`.
     pub fn of<T: Gob>() -> Self {
+        Self::described::<T>().0
+    }
+
+    /// The type of `T`, if its values can be sent. All types that derive [`Gob`] can; a `Serde` may
+    /// hold one that cannot, which is found out here rather than with the first value.
+    ///
+    /// # Errors
+    /// If it cannot be sent, with the path of the field and the reason.
+    pub fn try_of<T: Gob>() -> Result<Self, Error> {
+        match Self::described::<T>() {
+            (schema, None) => Ok(schema),
+            (_, Some(refusal)) => Err(refusal),
+        }
+    }
+
+    fn described<T: Gob>() -> (Self, Option<Error>) {
         let mut describer = Describer::default();
         let root = T::describe(&mut describer);
-        Self::extract(root, |id| describer.nodes.get(id.ix())).expect("all nodes are there")
+        let schema = Self::extract(root, |id| describer.nodes.get(id.ix()));
+        (schema.expect("all nodes are there"), describer.refusal)
     }
 }
 

@@ -8,8 +8,10 @@ use std::fmt;
 ///
 /// Its text begins with `gob: `, names the field and the byte, and says what was expected.
 /// It is one word wide, so that results stay small where values are read.
+#[derive(Clone)]
 pub struct Error(Box<Inner>);
 
+#[derive(Clone)]
 struct Inner {
     kind: ErrorKind,
     what: Cow<'static, str>,

@@ -58,7 +58,8 @@
 //! # Types
 //!
 //! An argument or a reply is any [`Message`]: numbers, strings, vectors, maps, `()`, and structs with [`message`]. The
-//! crate `farcall_gob` has the table of which Go type each of them is.
+//! crate `farcall_gob` has the table of which Go type each of them is. A type that only has serde's traits travels in
+//! [`Serde`]; whether it can is found out when a method with it is registered.
 
 mod error;
 
@@ -96,7 +97,7 @@ pub use cluster::{Cluster, ClusterBuilder};
 pub use context::Context;
 pub use describe::{MethodTypes, ServiceTypes, describe, describe_types};
 pub use error::{Code, Error, Reached, Result};
-pub use farcall_gob::{Gob, Schema, TypeSyntaxError};
+pub use farcall_gob::{Gob, Schema, Serde, TypeSyntaxError};
 pub use farcall_macros::{message, service};
 pub use farcall_wire::{Codec, Dynamic, Limits, Message};
 pub use registry::Registry;

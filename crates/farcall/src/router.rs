@@ -74,6 +74,8 @@ pub struct Method {
     idempotent: bool,
     args: Schema,
     reply: Schema,
+    /// Why it cannot be registered: its argument or its reply cannot travel.
+    unfit: Option<String>,
     handler: Box<Handler>,
     counters: Counters,
 }
@@ -113,6 +115,7 @@ impl Method {
             idempotent: false,
             args: Schema::of::<A>(),
             reply: Schema::of::<R>(),
+            unfit: unfit::<A>("argument").or_else(|| unfit::<R>("reply")),
             handler: Box::new(move |context, body, replier| {
                 let args = body.decode::<A>().map_err(|error| {
                     let text = error.to_string();
@@ -206,6 +209,12 @@ impl Method {
     }
 }
 
+/// Why values of a type cannot travel, if they cannot.
+fn unfit<T: Message>(role: &str) -> Option<String> {
+    let error = Schema::try_of::<T>().err()?;
+    Some(format!("its {role} cannot travel: {error}"))
+}
+
 impl fmt::Debug for Method {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}({}) {}", self.name, self.args, self.reply)
@@ -255,6 +264,13 @@ pub enum RegisterError {
     DuplicateMethod(String),
     /// The name cannot stand in `Service.Method`.
     BadName(String),
+    /// The argument or the reply of a method has a type that cannot travel.
+    BadType {
+        /// The method's whole name.
+        method: String,
+        /// Which of the two, the path of the field, and the reason.
+        reason: String,
+    },
 }
 
 impl fmt::Display for RegisterError {
@@ -266,6 +282,7 @@ impl fmt::Display for RegisterError {
             RegisterError::DuplicateMethod(name) => {
                 write!(f, "{name} is there twice: rename one of the methods")
             }
+            RegisterError::BadType { method, reason } => write!(f, "{method}: {reason}"),
             RegisterError::BadName(name) => write!(
                 f,
                 "{name:?} cannot stand in Service.Method: a name is not empty, has no white space, and a method has no dot"
@@ -394,6 +411,12 @@ impl Entry {
             return Err(RegisterError::BadName(method.name));
         }
         let whole = format!("{service}.{}", method.name);
+        if let Some(reason) = method.unfit {
+            return Err(RegisterError::BadType {
+                method: whole,
+                reason,
+            });
+        }
         let method = Arc::new(method);
         let before = self
             .methods

@@ -128,12 +128,17 @@ impl State {
             });
         }
         let nil = |ix: usize| matches!(shapes.get(ix), Some(Shape::Option(_)));
-        let wrong = shapes.iter().any(|shape| match shape {
+        let is_wrong = |shape: &Shape| match shape {
             Shape::Seq(elem) | Shape::Array(elem, _) | Shape::Option(elem) => nil(*elem),
             Shape::Map(key, elem) => nil(*key) || nil(*elem),
             _ => false,
-        });
-        if wrong || nil(root) {
+        };
+        let wrong = shapes.iter().position(is_wrong);
+        if wrong.is_some() || nil(root) {
+            self.path = wrong
+                .and_then(|ix| field_of(&shapes, ix))
+                .into_iter()
+                .collect();
             return self.failed(
                 "an Option can only stand in a field of a struct: Go has no nil in lists and maps, nor at the top".into(),
             );
@@ -144,6 +149,26 @@ impl State {
             failure: None,
         }
     }
+}
+
+/// The field that holds a type, be it in lists and maps.
+fn field_of(shapes: &[Shape], mut ix: usize) -> Option<String> {
+    // Lists may hold each other in a circle that no field leads to.
+    for _ in 0..shapes.len() {
+        for shape in shapes {
+            if let Shape::Struct { fields, .. } = shape {
+                if let Some((name, _)) = fields.iter().find(|(_, ty)| *ty == ix) {
+                    return Some((*name).to_owned());
+                }
+            }
+        }
+        ix = shapes.iter().position(|shape| match shape {
+            Shape::Seq(elem) | Shape::Array(elem, _) | Shape::Option(elem) => *elem == ix,
+            Shape::Map(key, elem) => [*key, *elem].contains(&ix),
+            _ => false,
+        })?;
+    }
+    None
 }
 
 /// Why a round ends early.

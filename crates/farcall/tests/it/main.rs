@@ -13,6 +13,7 @@ mod limits;
 mod load;
 mod originals;
 mod pages;
+mod plain_serde;
 mod registry;
 mod script;
 mod service;
