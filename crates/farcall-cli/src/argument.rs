@@ -19,7 +19,7 @@ pub(crate) struct Argument {
     #[arg(long, default_value_t = Codec::Gob)]
     pub(crate) codec: Codec,
 
-    /// The argument's type as Go writes it: '[]byte', 'map[string]uint', 'struct{A int; B []string}'.
+    /// The argument's type as Go writes it: `[]byte`, `map[string]uint`, `struct{A int; B []string}`.
     ///
     /// Only gob needs it, and only where a server does not describe itself: a farcall server is asked. Without it,
     /// whole numbers are int, others float64, objects structs.
@@ -90,8 +90,8 @@ async fn ask(target: &str, method: &str, limit: Duration) -> Result<Option<Schem
     Ok(None)
 }
 
-/// Whether asking the server in HTTP is worth it, and harmless. A Go server of net/rpc that speaks no HTTP takes the
-/// question for a damaged call, and writes that to its log.
+/// Whether asking the server in HTTP is worth it. A Go server of net/rpc that speaks no HTTP would take the question for
+/// a damaged call.
 fn may_tell(address: &Address) -> bool {
     match (address.dialect, &address.transport) {
         (Dialect::Farcall, _) | (Dialect::NetRpc, Transport::Http(_)) => true,

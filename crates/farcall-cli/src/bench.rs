@@ -235,6 +235,7 @@ impl Schedule {
                 let next = clock.time_of(released).min(end);
                 std::thread::sleep(next.saturating_duration_since(Instant::now()));
             }
+            std::thread::sleep(TO_BEGIN);
             clock.due.close();
         });
         schedule
@@ -262,6 +263,9 @@ impl Schedule {
         self.due.available_permits() as u64
     }
 }
+
+/// How long callers that are free may take to begin the calls that were due last.
+const TO_BEGIN: Duration = Duration::from_millis(5);
 
 /// At very high rates permits are given in groups of this size, so that the end is seen in time.
 const MADE_DUE_MAX: u64 = 100_000;

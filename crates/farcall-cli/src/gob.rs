@@ -153,7 +153,7 @@ fn add_unused(graph: &Schema, roots: &mut Vec<NodeId>) {
     }
 }
 
-/// The types for programs: each with its name, as the streams's types are named in farcall-gob's test vectors.
+/// The types for programs: each with its name, in the notation of farcall-gob's test vectors.
 fn named(graph: &Schema, roots: &[NodeId]) -> Value {
     let mut names = Names {
         graph,
@@ -313,7 +313,8 @@ impl Stream {
                     at_least
                 }
             };
-            if !self.fill(missing)? {
+            let missing = self.fill(missing)?;
+            if missing > 0 {
                 return match self.is_drained() {
                     true => Ok(None),
                     false => Err(self.cut_off(missing)),
@@ -327,8 +328,8 @@ impl Stream {
         self.used >= self.buffer.len()
     }
 
-    /// Reads at least so many bytes; false if the stream ends before.
-    fn fill(&mut self, missing: usize) -> Result<bool, Failure> {
+    /// Reads at least so many bytes. What it gives is how many are still missing at the stream's end.
+    fn fill(&mut self, missing: usize) -> Result<usize, Failure> {
         self.buffer.drain(..self.used);
         self.before = self.before.saturating_add(self.used);
         self.used = 0;
@@ -336,7 +337,7 @@ impl Stream {
         let mut chunk = [0; READ_LEN];
         while missing > 0 {
             let len = match self.input.read(&mut chunk) {
-                Ok(0) => return Ok(false),
+                Ok(0) => return Ok(missing),
                 Ok(len) => len,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => {
@@ -348,7 +349,7 @@ impl Stream {
                 .extend_from_slice(chunk.get(..len).unwrap_or_default());
             missing = missing.saturating_sub(len);
         }
-        Ok(true)
+        Ok(0)
     }
 
     fn cut_off(&self, missing: usize) -> Failure {

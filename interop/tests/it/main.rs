@@ -3,6 +3,7 @@
 mod cluster;
 mod go_to_go;
 mod go_to_rust;
+mod program;
 mod recorded;
 mod rust_to_go;
 mod support;

@@ -5,9 +5,8 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::rc::Rc;
 use std::str::FromStr;
-use std::sync::Arc;
 
-use super::{Field, Kind, Node, NodeId, Opaque, Schema, basic_nodes, well_known};
+use super::{Field, Kind, NodeId, Opaque, Schema, SchemaBuilder, well_known};
 
 /// How deep type expressions may nest. Go programmers stop long before.
 const DEPTH_MAX: usize = 100;
@@ -459,11 +458,11 @@ fn qualified(package: &str, name: &str) -> Option<Written<'static>> {
 /// Puts written types into a graph.
 struct Placing<'t> {
     declared: HashMap<&'t str, Rc<Written<'t>>>,
-    nodes: Vec<Node>,
+    builder: SchemaBuilder,
     /// Where a declared type stands.
     placed: HashMap<&'t str, NodeId>,
     /// Declared types whose parts are still to be placed.
-    waiting: Vec<(NodeId, Rc<Written<'t>>)>,
+    waiting: Vec<(NodeId, &'t str, Rc<Written<'t>>)>,
 }
 
 impl<'t> Placing<'t> {
@@ -473,7 +472,7 @@ impl<'t> Placing<'t> {
                 .into_iter()
                 .map(|Declared { name, ty }| (name, Rc::new(ty)))
                 .collect(),
-            nodes: basic_nodes(),
+            builder: SchemaBuilder::new(),
             placed: HashMap::new(),
             waiting: vec![],
         }
@@ -482,13 +481,11 @@ impl<'t> Placing<'t> {
     fn place(mut self, root: &Written<'t>) -> Result<Schema, TypeSyntaxError> {
         let root = self.id(root)?;
         // Each declared type is entered from here, so that a chain of declarations takes no stack.
-        while let Some((id, ty)) = self.waiting.pop() {
+        while let Some((id, name, ty)) = self.waiting.pop() {
             let kind = self.kind(&ty)?;
-            if let Some(node) = self.nodes.get_mut(id.ix()) {
-                node.kind = kind;
-            }
+            self.builder.define(id, name, kind);
         }
-        Ok(Schema::new(self.nodes, root))
+        Ok(self.builder.finish(root))
     }
 
     fn id(&mut self, ty: &Written<'t>) -> Result<NodeId, TypeSyntaxError> {
@@ -496,11 +493,11 @@ impl<'t> Placing<'t> {
             Written::Basic(id) => Ok(*id),
             Written::Byte => Ok(NodeId::UINT),
             Written::Slice(elem) if self.is_byte(elem)? => Ok(NodeId::BYTES),
-            Written::Opaque(how, name) => self.push(name, Kind::Opaque(*how)),
+            Written::Opaque(how, name) => Ok(self.builder.add(name, Kind::Opaque(*how))),
             Written::Named(name, at) => self.declared_id(name, *at),
             _ => {
                 let kind = self.kind(ty)?;
-                self.push("", kind)
+                Ok(self.builder.add("", kind))
             }
         }
     }
@@ -511,13 +508,13 @@ impl<'t> Placing<'t> {
             return Ok(*id);
         }
         let id = match &*ty {
-            Written::Opaque(how, "") => self.push(name, Kind::Opaque(*how))?,
+            Written::Opaque(how, "") => self.builder.add(name, Kind::Opaque(*how)),
             Written::Basic(_) | Written::Byte | Written::Opaque(..) => self.id(&ty)?,
             Written::Slice(elem) if self.is_byte(elem)? => NodeId::BYTES,
             _ => {
                 // It stands before its parts are looked at, so that it may contain itself.
-                let id = self.push(name, Kind::Interface)?;
-                self.waiting.push((id, ty));
+                let id = self.builder.declare();
+                self.waiting.push((id, name, ty));
                 id
             }
         };
@@ -592,17 +589,6 @@ impl<'t> Placing<'t> {
         }
         wrong(at, format!("{name} is declared as itself"))
     }
-
-    fn push(&mut self, name: &str, kind: Kind) -> Result<NodeId, TypeSyntaxError> {
-        let Ok(id) = u32::try_from(self.nodes.len()) else {
-            return wrong(0, "there are too many types");
-        };
-        self.nodes.push(Node {
-            name: Arc::from(name),
-            kind,
-        });
-        Ok(NodeId(id))
-    }
 }
 
 #[cfg(test)]
@@ -646,6 +632,7 @@ mod tests {
             ("type A = B\ntype B struct{ C *A }", "B{C B}"),
             ("type M map[string]M", "map[string]M"),
             ("type Money struct{ gob.GobEncoder }", "Money"),
+            ("type Time = time.Time", "Time"),
         ] {
             let schema = parse(text).unwrap_or_else(|e| panic!("{text}: {e}"));
             assert_eq!(schema.to_string(), seen, "{text}");

@@ -448,8 +448,8 @@ impl Language for Go {
     }
 
     fn opaque_definition(&self, how: Opaque, name: &str) -> String {
-        if known_as(how, name).is_some() {
-            return String::new();
+        if let Some((go, _)) = known_as(how, name) {
+            return format!("type {name} = {go}\n");
         }
         let methods = match how {
             Opaque::Gob => "GobEncode and GobDecode",

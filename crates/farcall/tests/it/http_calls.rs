@@ -211,6 +211,8 @@ async fn the_list_tells_everything_that_a_call_needs() {
             "idempotent": true,
             "args_type": "Operands{A int; B int}",
             "reply_type": "int",
+            "args_go": "type Operands struct {\n\tA int\n\tB int\n}\n",
+            "reply_go": "type Value int\n",
             "args": {
                 "$ref": "#/$defs/Operands",
                 "$defs": {"Operands": {
