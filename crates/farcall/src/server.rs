@@ -23,14 +23,12 @@ use crate::{
     Address, AddressError, Context, Dialect, Method, Registry, Result, Service, dashboard,
 };
 
-/// Connections of one server. Beyond them a new one is closed at once.
-const CONNECTIONS_MAX: usize = 10_000;
-
 pub(crate) struct Config {
     pub(crate) limits: Limits,
     pub(crate) handshake_timeout: Duration,
     pub(crate) handle_timeout: Option<Duration>,
     pub(crate) in_flight_max: usize,
+    connections_max: usize,
     /// Dialects that are refused.
     pub(crate) without: Vec<Dialect>,
     pub(crate) without_http: bool,
@@ -138,6 +136,7 @@ impl Server {
                 handshake_timeout: Duration::from_secs(10),
                 handle_timeout: None,
                 in_flight_max: 256,
+                connections_max: 10_000,
                 without: Vec::new(),
                 without_http: false,
             },
@@ -341,6 +340,12 @@ impl ServerBuilder {
         self
     }
 
+    /// Connections at a time. Beyond them a new one is closed at once. Default 10,000.
+    pub fn connections_max(mut self, count: usize) -> ServerBuilder {
+        self.config.connections_max = count;
+        self
+    }
+
     /// Serves a registry on the same ports.
     pub fn registry(mut self, registry: Registry) -> ServerBuilder {
         self.registry = Some(registry);
@@ -475,8 +480,9 @@ async fn accept_loop(
             Ok(stream) => {
                 pause = PAUSE_MIN;
                 // The server itself and each accept loop hold one sender.
-                if connection.strong_count() > CONNECTIONS_MAX {
-                    tracing::warn!(peer = %stream.peer, "connection closed: there are {CONNECTIONS_MAX} already");
+                let connections_max = shared.config.connections_max;
+                if connection.strong_count() > connections_max {
+                    tracing::warn!(peer = %stream.peer, "connection closed: there are {connections_max} already");
                     continue;
                 }
                 serve(&shared, stream, dialect, connection.clone(), ended.clone());

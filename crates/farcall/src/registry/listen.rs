@@ -13,6 +13,9 @@ use crate::{Server, StartError};
 /// For requests that are being answered when the registry ends.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// Connections that live for one request, at a time.
+const PASSING_MAX: usize = 1024;
+
 /// A [`Registry`] that listens. Dropping it closes the port.
 #[derive(Debug)]
 pub struct RegistryServer {
@@ -29,7 +32,10 @@ impl Registry {
     pub async fn serve(&self, address: impl ToSocketAddrs) -> io::Result<RegistryServer> {
         let nowhere = || io::Error::new(io::ErrorKind::NotFound, "the name has no addresses");
         let address = lookup_host(address).await?.next().ok_or_else(nowhere)?;
-        let builder = Server::builder().registry(self.clone());
+        // Room for all who may watch, and for those who only ask or beat.
+        let connections_max = self.0.watchers_max.saturating_add(PASSING_MAX);
+        let builder = Server::builder().connections_max(connections_max);
+        let builder = builder.registry(self.clone());
         let server = builder.bind(&format!("tcp@{address}")).start().await;
         let server = server.map_err(|error| match error {
             StartError::Bind { source, .. } => source,
