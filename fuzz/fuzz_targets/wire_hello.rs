@@ -43,10 +43,10 @@ fuzz_target!(|data: &[u8]| {
     let again = Hello::read(&out, &generous);
     // All but the newline, which is looked at later.
     assert_eq!(again, Ok(Some((hello.clone(), out.len() - 1))));
-    let ack = hello.acknowledge(Features::ALL);
+    let ack = hello.acknowledge(Features::ALL, 7);
     assert_eq!(ack.features(), hello.features());
     assert_eq!(
-        hello.acknowledge(Features::default()).features(),
+        hello.acknowledge(Features::default(), 7).features(),
         Features::default()
     );
 });

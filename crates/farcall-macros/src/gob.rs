@@ -303,6 +303,12 @@ fn structure(
             quote!(#(w.field(&self.#idents, #numbers, &mut last, #wire_names)?;)*),
         )
     };
+    // Lists of small structs take twice as long if each one comes back through memory. Slow builds save the stack.
+    let inline = if sent.len() <= 4 {
+        quote!(#[cfg_attr(not(debug_assertions), inline(always))])
+    } else {
+        quote!()
+    };
     let methods = quote! {
         const HAS_ZERO: bool = true #(&& <#has_zero as GobField>::HAS_ZERO)*;
         const NESTS: bool = false #(|| <#tys as GobField>::NESTS)*;
@@ -334,6 +340,7 @@ fn structure(
             Ok(())
         }
 
+        #inline
         fn get(r: &mut Reader<'_>, at: At<'_>) -> Read<Self> {
             if <Self as Gob>::NESTS {
                 r.enter()?;
