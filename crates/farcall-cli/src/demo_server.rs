@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use farcall::discover::Endpoint;
-use farcall::registry::{Advertise, HttpRegistry, Registrar};
+use farcall::registry::{Advertise, Registrar, open_to_enter};
 use farcall::{Address, Server, StartError};
 
 use crate::out::{self, Exit, Failure};
@@ -20,11 +20,15 @@ pub(crate) struct DemoServer {
     listen: Address,
 
     /// Announce the server to this registry.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", group = "announced")]
     registry: Option<String>,
 
+    /// Announce the server in etcd, at these of its members: host:port,host:port.
+    #[arg(long, value_name = "ENDPOINTS", group = "announced")]
+    etcd: Option<String>,
+
     /// The address to announce, when clients reach the server by another one than it listens on.
-    #[arg(long, value_name = "ADDR", requires = "registry")]
+    #[arg(long, value_name = "ADDR", requires = "announced")]
     advertise: Option<Address>,
 }
 
@@ -34,18 +38,19 @@ const GRACE: Duration = Duration::from_secs(10);
 impl DemoServer {
     pub(crate) async fn run(self, json: bool) -> Result<(), Failure> {
         let end = asked_to_end()?;
-        let registry = self
-            .registry
-            .as_deref()
-            .map(HttpRegistry::new)
-            .transpose()?;
+        let announced = match (self.registry, self.etcd) {
+            (Some(url), _) => Some(url),
+            (None, Some(members)) => Some(format!("etcd://{members}/")),
+            (None, None) => None,
+        };
+        let registry = announced.as_deref().map(open_to_enter).transpose()?;
         let mut server = Server::builder().bind(&self.listen.to_string());
         for service in services::all(Began::default()) {
             server = server.register(service);
         }
         let server = server.start().await.map_err(cannot_start)?;
         let registrar = match registry {
-            Some(registry) => Some(announce(&registry, self.advertise, &server)?),
+            Some(registry) => Some(announce(&*registry, self.advertise, &server)?),
             None => None,
         };
         out::listening(&server.address().to_string(), json)?;
@@ -62,7 +67,7 @@ impl DemoServer {
 }
 
 fn announce(
-    registry: &HttpRegistry,
+    registry: &dyn Advertise,
     advertise: Option<Address>,
     server: &Server,
 ) -> Result<Registrar, Failure> {

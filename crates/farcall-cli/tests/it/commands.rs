@@ -1,10 +1,11 @@
 //! Servers, lists, calls and the demo: what they print, and how they exit.
 
 use std::net::TcpListener;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::{Farcall, demo_server, farcall, json_of, nobody};
+use crate::support::{Etcd, Farcall, demo_server, farcall, json_of, nobody};
 
 #[test]
 fn a_wrong_command_line_exits_2_and_says_what_is_right() {
@@ -28,6 +29,11 @@ fn a_wrong_command_line_exits_2_and_says_what_is_right() {
             "the port is missing",
         ),
         (&["demo-server", "--registry", "nonsense"], "a right one is"),
+        (
+            &["demo-server", "--etcd", "nonsense"],
+            "the port is missing",
+        ),
+        (&["demo-server", "--advertise", "127.0.0.1:1"], "--registry"),
     ] {
         let ended = farcall(args);
         assert_eq!(ended.code, Some(2), "{args:?} gave {ended:?}");
@@ -255,6 +261,31 @@ fn a_server_that_is_asked_to_end_leaves_the_registry_first() {
     assert_eq!(json_of(&farcall(&["ls", &url, "--json"])), json!([]));
     registry.signal("-TERM");
     assert_eq!(registry.end().code, Some(0));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_server_is_found_through_etcd_until_it_ends() {
+    let (etcd, members) = Etcd::start();
+    let target = format!("etcd://{members}/");
+    let (server, address) =
+        Farcall::serve(&["demo-server", "--listen", "127.0.0.1:0", "--etcd", &members]);
+    // etcd may still be coming up: the server enters itself as soon as it can.
+    let begun = Instant::now();
+    let listed = loop {
+        let ended = farcall(&["ls", &target, "--json"]);
+        if ended.code == Some(0) && json_of(&ended) != json!([]) {
+            break json_of(&ended);
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "{ended:?}");
+    };
+    assert_eq!(listed[0]["address"], address);
+    let ended = farcall(&["call", &target, "Arith.Multiply", r#"{"A":6,"B":7}"#]);
+    assert_eq!((ended.code, &*ended.stdout), (Some(0), "42\n"), "{ended:?}");
+    server.signal("-TERM");
+    assert_eq!(server.end().code, Some(0));
+    assert_eq!(json_of(&farcall(&["ls", &target, "--json"])), json!([]));
+    drop(etcd);
 }
 
 #[test]

@@ -138,3 +138,51 @@ pub(crate) fn nobody() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().to_string()
 }
+
+/// An etcd of one member with nothing in it, ended with its handle.
+pub(crate) struct Etcd {
+    process: Child,
+    _data: tempfile::TempDir,
+}
+
+impl Etcd {
+    /// Also gives its address, `127.0.0.1:PORT`. It may not answer yet.
+    pub(crate) fn start() -> (Etcd, String) {
+        let data = tempfile::tempdir().unwrap();
+        let client = nobody();
+        let peer = format!("http://{}", nobody());
+        let url = format!("http://{client}");
+        let process = Command::new("etcd")
+            .arg("--data-dir")
+            .arg(data.path())
+            .args([
+                "--listen-client-urls",
+                &url,
+                "--advertise-client-urls",
+                &url,
+            ])
+            .args([
+                "--listen-peer-urls",
+                &peer,
+                "--initial-advertise-peer-urls",
+                &peer,
+            ])
+            .args(["--initial-cluster", &format!("default={peer}")])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("etcd is installed: ./test does it, or apt-get install etcd-server");
+        let etcd = Etcd {
+            process,
+            _data: data,
+        };
+        (etcd, client)
+    }
+}
+
+impl Drop for Etcd {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
