@@ -217,3 +217,8 @@ pub mod __private {
     pub use crate::schema::NodeId;
     pub use crate::write::Writer;
 }
+
+/// The examples of the README, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -734,6 +734,59 @@ mod tests {
         );
     }
 
+    /// The derive has the same list, in a crate that cannot be asked for it.
+    #[test]
+    fn the_derive_knows_the_same_initialisms() {
+        #[derive(Gob)]
+        #[allow(dead_code)]
+        struct All {
+            acl: (),
+            api: (),
+            ascii: (),
+            cpu: (),
+            css: (),
+            dns: (),
+            eof: (),
+            guid: (),
+            html: (),
+            http: (),
+            https: (),
+            id: (),
+            ip: (),
+            json: (),
+            lhs: (),
+            qps: (),
+            ram: (),
+            rhs: (),
+            rpc: (),
+            sla: (),
+            smtp: (),
+            sql: (),
+            ssh: (),
+            tcp: (),
+            tls: (),
+            ttl: (),
+            udp: (),
+            ui: (),
+            uid: (),
+            uuid: (),
+            uri: (),
+            url: (),
+            utf8: (),
+            vm: (),
+            xml: (),
+            xmpp: (),
+            xsrf: (),
+            xss: (),
+        }
+        let schema = Schema::of::<All>();
+        let Kind::Struct { fields } = &schema.root_node().kind else {
+            panic!("it is a struct")
+        };
+        let names: Vec<_> = fields.iter().map(|field| &*field.name).collect();
+        assert_eq!(names, INITIALISMS);
+    }
+
     #[test]
     fn names_in_small_letters_and_words_are_found_again() {
         for (go, rust) in [

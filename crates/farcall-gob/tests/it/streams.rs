@@ -175,3 +175,53 @@ fn an_encoder_that_fails_has_written_nothing() {
     encoder.encode(&points()[0], &mut out).unwrap();
     assert_eq!(read_all::<Point>(&out).unwrap(), &points()[..1]);
 }
+
+#[test]
+fn what_a_connection_needs_goes_between_threads() {
+    fn send<T: Send>() {}
+    fn share<T: Send + Sync + Clone>() {}
+    send::<Encoder>();
+    send::<Decoder>();
+    share::<farcall_gob::Types>();
+    share::<farcall_gob::Schema>();
+    share::<farcall_gob::Value>();
+    send::<Error>();
+}
+
+#[test]
+fn values_are_decoded_elsewhere_while_the_stream_goes_on() {
+    let mut encoder = Encoder::new();
+    let mut decoder = Decoder::new(Limits::default());
+    let types = decoder.types();
+    std::thread::scope(|scope| {
+        for turn in 0..20 {
+            let mut stream = vec![];
+            encoder
+                .encode(&Point { x: turn, y: -turn }, &mut stream)
+                .unwrap();
+            encoder
+                .encode(&vec![turn.to_string(); 3], &mut stream)
+                .unwrap();
+            let Next::Value { consumed, raw } = decoder.next(&stream).unwrap() else {
+                panic!("it is whole")
+            };
+            let (point, types_of_point) = (raw.to_vec(), types.clone());
+            let Next::Value { raw, .. } = decoder.next(&stream[consumed..]).unwrap() else {
+                panic!("it is whole")
+            };
+            let (texts, types) = (raw.to_vec(), types.clone());
+            scope.spawn(move || {
+                assert_eq!(
+                    types_of_point.decode::<Point>(&point).unwrap(),
+                    Point { x: turn, y: -turn }
+                )
+            });
+            scope.spawn(move || {
+                assert_eq!(
+                    types.decode::<Vec<String>>(&texts).unwrap(),
+                    vec![turn.to_string(); 3]
+                )
+            });
+        }
+    });
+}
