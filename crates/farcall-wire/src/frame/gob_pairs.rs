@@ -76,6 +76,8 @@ impl Reader {
         let limits = gob::Limits {
             message: limits.message_len_max,
             depth: limits.depth_max,
+            // Lists of empty strings or of structs that are mostly zero are a few bytes each on the wire, and honest.
+            memory_base: 1 << 20,
             ..gob::Limits::default()
         };
         Reader {
