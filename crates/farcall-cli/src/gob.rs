@@ -341,7 +341,7 @@ impl Stream {
                 Ok(len) => len,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => {
-                    let text = format_args!("cannot read the stream: {error}");
+                    let text = format!("cannot read the stream: {error}");
                     return Err(Failure::new(Exit::Failed, text));
                 }
             };
@@ -354,7 +354,7 @@ impl Stream {
 
     fn cut_off(&self, missing: usize) -> Failure {
         let end = self.before.saturating_add(self.buffer.len());
-        let text = format_args!(
+        let text = format!(
             "gob: the stream ends inside a value that begins at byte {}: at least {missing} more bytes should follow (at \
              byte {end})",
             self.before
