@@ -487,6 +487,8 @@ async fn servers_replaced_one_by_one_cost_no_call_and_the_last_leaves_an_empty_l
         found.any(|e| e.address == *server.address() && e.state == state && e.services == ["Echo"])
     };
     wait_for(&mut snapshots, |s| is_listed(s, &server, State::Up)).await;
+    // The cluster watches by itself, and may have looked before the server was there.
+    crate::support::until(|| is_listed(&cluster.snapshot(), &server, State::Up)).await;
     let calls = Calls::start(cluster.clone());
     for _ in 0..3 {
         let next = start().await;
@@ -494,6 +496,8 @@ async fn servers_replaced_one_by_one_cost_no_call_and_the_last_leaves_an_empty_l
         let last = std::mem::replace(&mut server, next);
         let address = last.address().clone();
         let mut states = etcd.watch();
+        // Its first look must be before the server says that it goes.
+        wait_for(&mut states, |s| is_listed(s, &last, State::Up)).await;
         let seen = tokio::spawn(async move {
             let mut seen = Vec::new();
             loop {
