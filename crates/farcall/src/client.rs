@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use farcall_gob::Schema;
-use farcall_wire::{Body, Code, Codec, Dynamic, Limits, Message};
+use farcall_wire::{Body, Code, Codec, Compression, Dynamic, Limits, Message};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -39,6 +39,7 @@ pub(crate) struct Config {
     pub(crate) handle_timeout: Option<Duration>,
     pub(crate) call_timeout: Option<Duration>,
     pub(crate) limits: Limits,
+    pub(crate) compression: Option<Compression>,
 }
 
 impl Default for Config {
@@ -49,6 +50,7 @@ impl Default for Config {
             handle_timeout: None,
             call_timeout: None,
             limits: connection::default_limits(),
+            compression: None,
         }
     }
 }
@@ -103,6 +105,13 @@ impl ClientBuilder {
     /// Bounds what the server can make this client hold.
     pub fn limits(mut self, limits: Limits) -> ClientBuilder {
         self.config.limits = limits;
+        self
+    }
+
+    /// Compresses arguments and replies of 1 KiB and more, where that makes them smaller, if the server can. Default:
+    /// none, which is best where the network is faster than the processor.
+    pub fn compression(mut self, compression: Compression) -> ClientBuilder {
+        self.config.compression = Some(compression);
         self
     }
 

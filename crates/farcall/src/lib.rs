@@ -99,7 +99,7 @@ pub use describe::{MethodTypes, ServiceTypes, describe, describe_types};
 pub use error::{Code, Error, Reached, Result};
 pub use farcall_gob::{Gob, Schema, Serde, TypeSyntaxError};
 pub use farcall_macros::{message, service};
-pub use farcall_wire::{Codec, Dynamic, Limits, Message};
+pub use farcall_wire::{Codec, Compression, Dynamic, Limits, Message};
 pub use registry::Registry;
 pub use router::{Method, MethodSnapshot, RegisterError, Service, ServiceSnapshot};
 pub use server::{Handle, Server, ServerBuilder, StartError};

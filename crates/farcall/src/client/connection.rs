@@ -93,7 +93,8 @@ impl Connection {
                     let text = format!("cannot open a conversation with {address}: {trouble}");
                     Error::new(Code::Unavailable, text).with_reached(Reached::NotSent)
                 })?;
-        let frames = FrameReader::new(framing, Side::Client, &config.limits);
+        let frames = FrameReader::new(framing, Side::Client, &config.limits)
+            .with_compression(features.compression());
         let first_seq = match framing {
             // As in Go's own clients.
             Framing::NetRpc | Framing::JsonRpc => 0,
@@ -101,7 +102,7 @@ impl Connection {
         };
         let connection = Arc::new(Connection {
             link: Link::new(
-                FrameWriter::new(framing, Side::Client),
+                FrameWriter::new(framing, Side::Client).with_compression(features.compression()),
                 Waiting {
                     calls: Calls::new(first_seq),
                     in_flight_max,
@@ -277,6 +278,7 @@ impl Connection {
     /// Hands out every message that is whole, with one lock for all, and says how many bytes the next one lacks.
     fn receive(&self, frames: &mut FrameReader, inbox: &mut Inbox) -> Result<usize, Violation> {
         let mut wake = Vec::new();
+        let mut room = Vec::new();
         let mut sending = self.link.lock();
         let ended = loop {
             match frames.next(inbox.bytes()) {
@@ -285,7 +287,10 @@ impl Connection {
                     break Ok(at_least);
                 }
                 Ok(Step::Message { consumed, body }) => {
-                    let body = Kept::copy(body);
+                    let body = match frames.expand(body, &mut room) {
+                        Ok(body) => Kept::copy(body),
+                        Err(violation) => break Err(violation),
+                    };
                     inbox.consume(consumed);
                     sending.side.receive(frames, body, &mut wake);
                 }
@@ -335,7 +340,7 @@ impl Waiting {
                     self.state = State::Draining;
                 }
             }
-            Kind::Cancel => {}
+            Kind::Cancel | Kind::Ping | Kind::Pong | Kind::Item | Kind::End | Kind::Credit => {}
         }
     }
 }
@@ -446,7 +451,8 @@ async fn shake_hands(
             Ok((framing, Features::default(), usize::MAX))
         }
         Dialect::Farcall => {
-            write(stream, &hello(config, Features::ALL)).await?;
+            let offered = Features::ALL.compressing(config.compression);
+            write(stream, &hello(config, offered)).await?;
             let (ack, len) =
                 read_until(stream, inbox, |input| Hello::read(input, &config.limits)).await?;
             inbox.consume(len);
@@ -457,7 +463,7 @@ async fn shake_hands(
                     config.codec
                 ));
             }
-            let features = ack.features().and(Features::ALL);
+            let features = ack.features().and(offered);
             let in_flight_max = ack.in_flight_max().unwrap_or(usize::MAX);
             Ok((Framing::Farcall(codec), features, in_flight_max))
         }

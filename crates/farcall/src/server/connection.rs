@@ -361,7 +361,10 @@ impl Connection {
         let both = [shared.config.handle_timeout, client_timeout];
         let connection = Arc::new(Connection {
             shared: Arc::clone(shared),
-            link: Link::new(FrameWriter::new(framing, Side::Server), Serving::default()),
+            link: Link::new(
+                FrameWriter::new(framing, Side::Server).with_compression(features.compression()),
+                Serving::default(),
+            ),
             peer,
             framing,
             features,
@@ -432,7 +435,9 @@ impl Connection {
         reader: &mut ReadHalf,
         mut inbox: Inbox,
     ) -> Result<(), Trouble> {
-        let mut frames = FrameReader::new(self.framing, Side::Server, &self.shared.config.limits);
+        let mut frames = FrameReader::new(self.framing, Side::Server, &self.shared.config.limits)
+            .with_compression(self.features.compression());
+        let mut room = Vec::new();
         let mut is_full = false;
         loop {
             let at_least = loop {
@@ -442,6 +447,7 @@ impl Connection {
                         break at_least;
                     }
                     Step::Message { consumed, body } => {
+                        let body = frames.expand(body, &mut room)?;
                         let (header, body) = frames.message(body);
                         // Looked at before a call begins, and not after the last that may: what a peer that keeps to
                         // the number it was told sends then are cancels, and they are what makes room.
@@ -501,8 +507,12 @@ impl Connection {
                 self.cancel(header.seq);
                 false
             }
-            // Clients that go away close.
-            Kind::GoAway => false,
+            Kind::Ping => {
+                self.pong(header.seq);
+                false
+            }
+            // Clients that go away close; and items come with the calls that have them.
+            Kind::GoAway | Kind::Pong | Kind::Item | Kind::End | Kind::Credit => false,
         }
     }
 
@@ -653,6 +663,15 @@ impl Connection {
             .link
             .lock()
             .send(Body::from(&()), |header| header.kind = Kind::GoAway);
+        wake_all(sent.ok().flatten());
+    }
+
+    /// Tells a peer that asks for it that its connection is alive.
+    fn pong(&self, seq: u64) {
+        let sent = self.link.lock().send(Body::from(&()), |header| {
+            header.kind = Kind::Pong;
+            header.seq = seq;
+        });
         wake_all(sent.ok().flatten());
     }
 
