@@ -92,7 +92,7 @@ mod server;
 
 pub use address::{Address, AddressError, Dialect, Target, Transport};
 pub use channel::Channel;
-pub use client::{Call, CallFuture, Client, ClientBuilder, Pending};
+pub use client::{Call, CallFuture, Client, ClientBuilder, FromReply, Pending, Reply};
 pub use cluster::{Cluster, ClusterBuilder};
 pub use context::Context;
 pub use describe::{MethodTypes, ServiceTypes, describe, describe_types};
@@ -109,6 +109,8 @@ pub use server::{Handle, Server, ServerBuilder, StartError};
 pub mod __private {
     pub use farcall_gob as gob;
     pub use serde;
+
+    pub use crate::client::RawReply;
 }
 
 /// The program in the README compiles and runs.
