@@ -18,7 +18,7 @@ use crate::transport::WriteHalf;
 /// Queued bytes above which a connection takes no more: writing to it waits, and a server stops reading from it.
 const QUEUED_MAX: usize = 1 << 20;
 /// A send buffer that grew larger is not kept.
-const KEPT_MAX: usize = 256 << 10;
+const KEPT_MAX: usize = 2 << 20;
 
 /// A connection's state: what is to be written, and `side`, which is what only one end knows.
 pub(crate) struct Link<S> {

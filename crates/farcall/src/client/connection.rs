@@ -346,10 +346,17 @@ impl Connection {
                 }
                 Ok(Step::Message { consumed, body }) => {
                     let body = match frames.expand(body, &mut room) {
-                        Ok(body) => Kept::copy(body),
+                        Ok(body) => body,
                         Err(violation) => break Err(violation),
                     };
-                    inbox.consume(consumed);
+                    let body = match inbox.ends_with(consumed, body) {
+                        Some(len) => inbox.take(consumed, len),
+                        None => {
+                            let kept = Kept::copy(body);
+                            inbox.consume(consumed);
+                            kept
+                        }
+                    };
                     if frames.header().kind == Kind::Ping {
                         let seq = frames.header().seq;
                         wake.extend(send_empty(&mut sending, Kind::Pong, seq));
