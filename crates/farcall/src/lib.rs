@@ -64,6 +64,7 @@
 mod error;
 
 mod address;
+mod backoff;
 mod slab;
 mod transport;
 

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::address::Address;
+use crate::backoff::Backoff;
 use crate::balance::{Balance, Candidate};
-use crate::discover::backoff::Backoff;
 use crate::discover::{Endpoint, Snapshot, State};
 
 /// How long a server is left alone after the first failure to reach it, and after many.
