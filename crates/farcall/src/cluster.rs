@@ -20,7 +20,7 @@ use tokio::time::timeout;
 
 use crate::balance::{Balance, TwoChoices};
 use crate::channel::Via;
-use crate::client::{CallOptions, RawReply};
+use crate::client::{CallOptions, Patience, RawReply};
 use crate::discover::{Discover, Snapshot};
 use crate::{Address, Call, Client, Code, Error, Pending, Reached, Result, registry};
 
@@ -383,9 +383,9 @@ impl Inner {
             (Some(left), true) => left.min(DIAL_PATIENCE),
             (Some(left), false) => left,
             (None, true) => DIAL_PATIENCE,
-            (None, false) => return line.client.ready().await,
+            (None, false) => return line.client.connected(Patience::Insist).await,
         };
-        let ready = timeout(patience, line.client.ready()).await;
+        let ready = timeout(patience, line.client.connected(Patience::Insist)).await;
         ready.unwrap_or_else(|_| {
             let text = format!("{} was not connected within {patience:?}", line.address);
             Err(Error::new(Code::DeadlineExceeded, text).with_reached(Reached::NotSent))

@@ -19,6 +19,8 @@ use crate::{Error, Result};
 pub(crate) struct CallOptions {
     pub(crate) timeout: Option<Duration>,
     pub(crate) metadata: Vec<(String, String)>,
+    /// Waits for a connection rather than fail for want of one, whatever the client's setting.
+    pub(crate) wait_for_ready: bool,
 }
 
 /// A call that begins when it is awaited.
@@ -57,6 +59,13 @@ impl<'a, R> Call<'a, R> {
     /// included. The server is told how much time is left.
     pub fn timeout(mut self, limit: Duration) -> Call<'a, R> {
         self.options.timeout = Some(limit);
+        self
+    }
+
+    /// Waits until there is a connection, for as long as the call's deadline allows, where the call would otherwise end
+    /// with [`Code::Unavailable`] because the server cannot be reached. See [`crate::ClientBuilder::wait_for_ready`].
+    pub fn wait_for_ready(mut self) -> Call<'a, R> {
+        self.options.wait_for_ready = true;
         self
     }
 

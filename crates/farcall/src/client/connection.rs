@@ -26,6 +26,9 @@ const STALL_MAX: Duration = Duration::from_secs(60);
 /// How long a server may take to close its side of a connection that was closed here.
 const LINGER: Duration = Duration::from_secs(2);
 
+/// A connection that was open for so long was of use even if nobody called.
+const OF_USE_AFTER: Duration = Duration::from_secs(10);
+
 /// What a call ends with: the bytes of its reply, or why there are none.
 type Outcome = Result<Kept>;
 
@@ -37,6 +40,8 @@ pub(crate) struct Connection {
     peer: String,
     /// Tells the timing task that a deadline is earlier than those it knew.
     earlier: Notify,
+    /// Tells whoever keeps the connection from growing old that it is lost.
+    lost: Notify,
 }
 
 /// The client's part of a connection's state.
@@ -47,6 +52,10 @@ struct Waiting {
     in_flight_max: usize,
     state: State,
     is_timing: bool,
+    opened: Instant,
+    has_answered: bool,
+    /// When and why it was open no longer.
+    closed: Option<(Instant, String)>,
 }
 
 enum State {
@@ -54,6 +63,15 @@ enum State {
     /// The server is going away: what runs finishes, nothing new begins.
     Draining,
     Lost,
+}
+
+/// How a connection came to take no more calls.
+pub(crate) struct Ended {
+    pub(crate) at: Instant,
+    /// True when it had answered a call, or was open for [`OF_USE_AFTER`]: what failed before it was opened does not
+    /// count any more.
+    pub(crate) was_of_use: bool,
+    pub(crate) why: String,
 }
 
 /// Why a call could not begin on a connection.
@@ -107,12 +125,16 @@ impl Connection {
                     in_flight_max,
                     state: State::Open,
                     is_timing: false,
+                    opened: now(),
+                    has_answered: false,
+                    closed: None,
                 },
             ),
             body_kind: frames.body_kind(),
             features,
             peer: address.to_string(),
             earlier: Notify::new(),
+            lost: Notify::new(),
         });
         let Stream { reader, writer, .. } = stream;
         let reading = LoseOnDrop(Arc::clone(&connection));
@@ -218,6 +240,23 @@ impl Connection {
         matches!(self.link.lock().side.state, State::Open)
     }
 
+    /// How it came to take no more calls; `None` while it takes some.
+    pub(crate) fn ended(&self) -> Option<Ended> {
+        let side = &self.link.lock().side;
+        let (at, why) = side.closed.clone()?;
+        let was_open = at.saturating_duration_since(side.opened);
+        Some(Ended {
+            at,
+            was_of_use: side.has_answered || was_open >= OF_USE_AFTER,
+            why,
+        })
+    }
+
+    /// Ends when the connection is lost. One can wait for it at a time.
+    pub(crate) async fn lost(&self) {
+        self.lost.notified().await;
+    }
+
     pub(crate) fn in_flight(&self) -> usize {
         self.link.lock().side.calls.waiting()
     }
@@ -225,9 +264,7 @@ impl Connection {
     /// Takes no new calls, and ends once those that run have ended.
     pub(crate) fn retire(&self) {
         let mut sending = self.link.lock();
-        if let State::Open = sending.side.state {
-            sending.side.state = State::Draining;
-        }
+        sending.side.drain("it was closed here");
         let wake = sending.retire();
         drop(sending);
         wake_all(wake);
@@ -249,10 +286,12 @@ impl Connection {
                 })
             };
             sending.side.calls.finish_all(outcome, &mut wake);
+            sending.side.drain(why);
             sending.side.state = State::Lost;
         }
         drop(sending);
         self.earlier.notify_one();
+        self.lost.notify_one();
         wake_all(wake);
     }
 
@@ -314,10 +353,19 @@ impl Waiting {
         !matches!(self.state, State::Open) || self.calls.waiting() < self.in_flight_max
     }
 
+    /// Takes no new calls.
+    fn drain(&mut self, why: &str) {
+        if let State::Open = self.state {
+            self.state = State::Draining;
+            self.closed = Some((now(), why.to_owned()));
+        }
+    }
+
     fn receive(&mut self, frames: &mut FrameReader, body: Kept, wake: &mut Vec<Waker>) {
         let header = frames.header();
         match header.kind {
             Kind::Call => {
+                self.has_answered = true;
                 let outcome = match header.error.is_empty() {
                     true => Ok(body),
                     // Whatever the body of an error is, it is dropped.
@@ -330,11 +378,7 @@ impl Waiting {
                     tracing::trace!(seq = header.seq, "a reply came that nobody waits for");
                 }
             }
-            Kind::GoAway => {
-                if let State::Open = self.state {
-                    self.state = State::Draining;
-                }
-            }
+            Kind::GoAway => self.drain("the server is going away"),
             Kind::Cancel => {}
         }
     }
