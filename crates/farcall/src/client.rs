@@ -48,8 +48,10 @@ pub(crate) struct Config {
     pub(crate) connections: usize,
 }
 
-/// The longest wait between dials that can be asked for.
-const BACKOFF_MAX: Duration = Duration::from_secs(24 * 3600);
+/// The first wait between dials and the longest, so that no time is beyond what the clock can tell.
+pub(crate) fn backoff_bounds(first: Duration, max: Duration) -> (Duration, Duration) {
+    (first, max.min(Duration::from_secs(24 * 3600)))
+}
 
 impl Default for Config {
     fn default() -> Config {
@@ -129,7 +131,7 @@ impl ClientBuilder {
     /// time 1.6 times as long, up to `max`. It begins anew once a connection has answered a call or been open for 10 s.
     /// Default: 100 ms and 30 s. No wait is longer than a day.
     pub fn backoff(mut self, first: Duration, max: Duration) -> ClientBuilder {
-        self.config.backoff = (first, max.min(BACKOFF_MAX));
+        self.config.backoff = backoff_bounds(first, max);
         self
     }
 
@@ -344,11 +346,21 @@ impl Client {
         body: Body<'_>,
         options: &CallOptions,
     ) -> Result<RawReply> {
-        let deadline = self.deadline(options);
         let patience = match options.wait_for_ready || self.0.config.wait_for_ready {
             true => Patience::WaitForReady,
             false => Patience::FailFast,
         };
+        self.invoke_with(patience, method, body, options).await
+    }
+
+    pub(crate) async fn invoke_with(
+        &self,
+        patience: Patience,
+        method: &str,
+        body: Body<'_>,
+        options: &CallOptions,
+    ) -> Result<RawReply> {
+        let deadline = self.deadline(options);
         let begin = async {
             loop {
                 let connection = self.0.connection(patience).await?;

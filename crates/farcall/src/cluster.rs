@@ -20,15 +20,17 @@ use tokio::time::timeout;
 
 use crate::balance::{Balance, TwoChoices};
 use crate::channel::Via;
-use crate::client::{CallOptions, Patience, RawReply};
+use crate::client::{CallOptions, Config, Patience, RawReply, backoff_bounds};
 use crate::discover::{Discover, Snapshot};
-use crate::{Address, Call, Client, Code, Error, Pending, Reached, Result, registry};
+use crate::{Address, Call, Client, ClientState, Code, Error, Pending, Reached, Result, registry};
 
 type Fleet = fleet::Fleet<Client>;
 type Line = fleet::Line<Client>;
 
 /// How long a call waits for a new connection while another server could take it. The dial goes on without it.
 const DIAL_PATIENCE: Duration = Duration::from_millis(500);
+/// How often a call that waits for ready looks for a server that can be reached.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Sets a [`Cluster`] up.
 #[must_use = "a cluster is made by build"]
@@ -36,13 +38,6 @@ pub struct ClusterBuilder {
     discover: Box<dyn Discover>,
     balance: Box<dyn Balance>,
     config: Config,
-}
-
-#[derive(Clone, Debug, Default)]
-struct Config {
-    codec: Codec,
-    connect_timeout: Option<Duration>,
-    call_timeout: Option<Duration>,
 }
 
 /// Calls whichever server of a cluster is chosen for a call.
@@ -89,13 +84,40 @@ impl ClusterBuilder {
 
     /// How long dialling a server and the handshake may take together. Default 10 s.
     pub fn connect_timeout(mut self, limit: Duration) -> ClusterBuilder {
-        self.config.connect_timeout = Some(limit);
+        self.config.connect_timeout = limit;
         self
     }
 
     /// The timeout of calls that have none of their own, over all servers that they try. Default: none.
     pub fn call_timeout(mut self, limit: Duration) -> ClusterBuilder {
         self.config.call_timeout = Some(limit);
+        self
+    }
+
+    /// What calls do when there is no server, or none of them can be reached: wait until there is one, for as long as
+    /// their deadline allows (true), or end with [`Code::Unavailable`] (false). A call can ask to wait by itself, with
+    /// [`Call::wait_for_ready`]. Default: false.
+    pub fn wait_for_ready(mut self, waits: bool) -> ClusterBuilder {
+        self.config.wait_for_ready = waits;
+        self
+    }
+
+    /// How long a server is left alone that could not be reached, as in [`crate::ClientBuilder::backoff`]. When no other is
+    /// left, it is dialled all the same, a second after it failed at the latest.
+    pub fn backoff(mut self, first: Duration, max: Duration) -> ClusterBuilder {
+        self.config.backoff = backoff_bounds(first, max);
+        self
+    }
+
+    /// Replaces connections that are so old. See [`crate::ClientBuilder::age_max`].
+    pub fn age_max(mut self, age: Duration) -> ClusterBuilder {
+        self.config.age_max = Some(age);
+        self
+    }
+
+    /// How many connections calls to one server are spread over. See [`crate::ClientBuilder::connections`].
+    pub fn connections(mut self, count: usize) -> ClusterBuilder {
+        self.config.connections = count.max(1);
         self
     }
 
@@ -280,7 +302,10 @@ impl Cluster {
             let options = &options;
             let call = async move {
                 let _busy = line.busy();
-                let outcome = line.client.invoke(method, body, options).await;
+                // Each server counts, also one that was out of reach just now.
+                let patience = Patience::Insist;
+                let calling = line.client.invoke_with(patience, method, body, options);
+                let outcome = calling.await;
                 note(line, &outcome);
                 (line.address.clone(), outcome)
             };
@@ -299,16 +324,25 @@ impl Cluster {
         let inner = &*self.0;
         let limit = options.timeout.or(inner.config.call_timeout);
         let deadline = Deadline::after(limit);
+        let waits = options.wait_for_ready || inner.config.wait_for_ready;
         inner.fleet(deadline).await;
         let mut tried = HashSet::new();
         let mut last = None;
         loop {
             let line = inner.pick(&tried);
             let Some(line) = line else {
-                return Err(match last {
+                let error = match last.take() {
                     Some(error) => nobody_else(tried.len(), error),
                     None => nobody(&inner.fleet.load()),
-                });
+                };
+                if !(waits && is_out_of_reach(&error)) {
+                    return Err(error);
+                }
+                if !inner.may_be_better(deadline).await {
+                    return Err(too_late(method, error));
+                }
+                tried.clear();
+                continue;
             };
             let outcome = inner
                 .attempt(&line, &tried, method, body, options, deadline)
@@ -344,6 +378,23 @@ impl Inner {
         fleet
     }
 
+    /// Waits until there may be a server that can be reached. False when the deadline came first.
+    async fn may_be_better(&self, deadline: Deadline) -> bool {
+        let mut changed = self.changed.subscribe();
+        let fleet = self.fleet.load_full();
+        let is_empty = fleet.all().len() == 0 && !fleet.is_closed;
+        let waiting = async {
+            // The list cannot say anything more once the cluster is gone, and the cluster is not gone.
+            let told = async { drop(changed.changed().await) };
+            match is_empty {
+                true => told.await,
+                // How often each server is dialled is its client's to say.
+                false => drop(timeout(LOOK_AGAIN, told).await),
+            }
+        };
+        deadline.bound(waiting).await.is_some() && !deadline.is_over()
+    }
+
     fn pick(&self, tried: &HashSet<Address>) -> Option<Arc<Line>> {
         let fleet = self.fleet.load();
         fleet.pick(&*self.balance, tried, now).cloned()
@@ -361,6 +412,8 @@ impl Inner {
         let _busy = line.busy();
         let with_time_left = || CallOptions {
             timeout: deadline.left(),
+            // It waits for any server, not for this one.
+            wait_for_ready: false,
             ..options.clone()
         };
         if let Some(begun) = line.client.begin_now(method, body, &with_time_left(), None) {
@@ -379,15 +432,19 @@ impl Inner {
         deadline: Deadline,
     ) -> Result<()> {
         let has_other = self.fleet.load().has_other(line, tried, now());
-        let patience = match (deadline.left(), has_other) {
+        // A server that is the last hope is dialled although it was out of reach just now.
+        let ready = line.client.connected(match has_other {
+            true => Patience::FailFast,
+            false => Patience::Insist,
+        });
+        let limit = match (deadline.left(), has_other) {
             (Some(left), true) => left.min(DIAL_PATIENCE),
             (Some(left), false) => left,
             (None, true) => DIAL_PATIENCE,
-            (None, false) => return line.client.connected(Patience::Insist).await,
+            (None, false) => return ready.await,
         };
-        let ready = timeout(patience, line.client.connected(Patience::Insist)).await;
-        ready.unwrap_or_else(|_| {
-            let text = format!("{} was not connected within {patience:?}", line.address);
+        timeout(limit, ready).await.unwrap_or_else(|_| {
+            let text = format!("{} was not connected within {limit:?}", line.address);
             Err(Error::new(Code::DeadlineExceeded, text).with_reached(Reached::NotSent))
         })
     }
@@ -398,21 +455,17 @@ impl Inner {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         if !*is_closed {
-            let fleet = self
-                .fleet
-                .load()
-                .succeed(snapshot, now(), |address| self.client(address));
+            let fleet = self.fleet.load().succeed(snapshot, now(), |address| {
+                let config = Config {
+                    // A call waits for any server, not for one of them.
+                    wait_for_ready: false,
+                    ..self.config.clone()
+                };
+                Client::new(address.clone(), config)
+            });
             self.fleet.store(Arc::new(fleet));
             self.changed.send_replace(());
         }
-    }
-
-    fn client(&self, address: &Address) -> Client {
-        let mut builder = Client::builder(address.clone()).codec(self.config.codec);
-        if let Some(limit) = self.config.connect_timeout {
-            builder = builder.connect_timeout(limit);
-        }
-        builder.build()
     }
 }
 
@@ -498,12 +551,30 @@ fn note<T>(line: &Line, outcome: &Result<T>) {
         Ok(_) => line.is_well(),
         Err(error) => match (error.reached(), error.code()) {
             (Reached::Answered | Reached::Refused, _) => line.is_well(),
-            (Reached::NotSent, Code::Unavailable | Code::DeadlineExceeded) => {
-                line.cannot_be_reached(now());
+            _ if is_out_of_reach(error) => {
+                let until = match line.client.state() {
+                    ClientState::BackingOff { until, .. } => Some(until),
+                    _ => None,
+                };
+                line.cannot_be_reached(now(), until);
             }
             _ => {}
         },
     }
+}
+
+/// True when the server could not be reached in the time there was.
+fn is_out_of_reach(error: &Error) -> bool {
+    let is_about_that = matches!(error.code(), Code::Unavailable | Code::DeadlineExceeded);
+    is_about_that && error.reached() == Reached::NotSent
+}
+
+/// A call that waited for ready, and no server was.
+fn too_late(method: &str, last: Error) -> Error {
+    let text = format!("{method}: the deadline passed before a server could be reached: {last}");
+    Error::new(Code::DeadlineExceeded, text)
+        .with_reached(Reached::NotSent)
+        .with_source(last)
 }
 
 /// Why there is no server to call.

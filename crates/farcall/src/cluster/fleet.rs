@@ -74,15 +74,19 @@ impl<C> Line<C> {
         }
     }
 
-    /// The server could not be reached: it is left alone for a while. Many calls that fail together are one failure.
-    pub(super) fn cannot_be_reached(&self, now: Instant) {
+    /// The server could not be reached: it is left alone `until` its client dials again, or for a while that is chosen
+    /// here if the client does not say. Many calls that fail together are one failure.
+    pub(super) fn cannot_be_reached(&self, now: Instant, until: Option<Instant>) {
         let mut backoff = self.backoff();
-        if !self.is_resting(|| now) {
-            let until = now.saturating_duration_since(self.made) + backoff.next();
-            let until_ms = u64::try_from(until.as_millis()).unwrap_or(u64::MAX);
-            self.resting_until_ms
-                .store(until_ms.max(1), Ordering::Relaxed);
-        }
+        let until = match until {
+            Some(until) => until,
+            None if self.is_resting(|| now) => return,
+            None => now + backoff.next(),
+        };
+        let until = until.saturating_duration_since(self.made);
+        let until_ms = u64::try_from(until.as_millis()).unwrap_or(u64::MAX);
+        self.resting_until_ms
+            .store(until_ms.max(1), Ordering::Relaxed);
     }
 
     /// The clock is read only for one that was out of reach: a call without a deadline needs none.
@@ -253,7 +257,7 @@ mod tests {
         let now = Instant::now();
         let fleet = fleet(&[(1, UP), (2, State::Draining), (3, UP), (4, UP)], now);
         let unreachable = fleet.all().find(|line| line.address == address(3)).unwrap();
-        unreachable.cannot_be_reached(now);
+        unreachable.cannot_be_reached(now, None);
         let mut order = order(&fleet, now);
         assert_eq!(order.split_off(2), [address(2), address(3)]);
         order.sort_by_key(Address::to_string);
@@ -273,20 +277,33 @@ mod tests {
         let line = fleet.all().next().unwrap();
         let mut now = start;
         for failure in 0..40 {
-            line.cannot_be_reached(now);
+            line.cannot_be_reached(now, None);
             assert!(line.is_resting(|| now), "{failure}");
-            line.cannot_be_reached(now);
+            line.cannot_be_reached(now, None);
             now += REST_MAX;
             assert!(
                 !line.is_resting(|| now),
                 "no rest is longer than {REST_MAX:?}"
             );
         }
-        line.cannot_be_reached(now);
+        line.cannot_be_reached(now, None);
         line.is_well();
         assert!(!line.is_resting(|| now));
-        line.cannot_be_reached(now);
+        line.cannot_be_reached(now, None);
         assert!(!line.is_resting(|| now + REST_FIRST), "it begins anew");
+    }
+
+    #[test]
+    fn a_server_is_left_alone_until_its_client_dials_again() {
+        let now = Instant::now();
+        let fleet = fleet(&[(1, UP)], now);
+        let line = fleet.all().next().unwrap();
+        let until = now + 2 * REST_MAX;
+        for _ in 0..2 {
+            line.cannot_be_reached(now, Some(until));
+            assert!(line.is_resting(|| until - Duration::from_millis(1)));
+            assert!(!line.is_resting(|| until));
+        }
     }
 
     #[test]
@@ -295,7 +312,7 @@ mod tests {
         let fleet = fleet(&[(1, UP)], now);
         let line = fleet.all().next().unwrap();
         for _ in 0..1000 {
-            line.cannot_be_reached(now);
+            line.cannot_be_reached(now, None);
         }
         assert!(!line.is_resting(|| now + REST_FIRST));
     }
@@ -351,7 +368,7 @@ mod tests {
         let lines: Vec<_> = fleet.all().collect();
         assert!(fleet.has_other(lines[0], &HashSet::new(), now));
         assert!(!fleet.has_other(lines[0], &HashSet::from([address(2)]), now));
-        lines[1].cannot_be_reached(now);
+        lines[1].cannot_be_reached(now, None);
         assert!(!fleet.has_other(lines[0], &HashSet::new(), now));
     }
 }
