@@ -51,6 +51,8 @@ struct Door {
     listening: JoinHandle<()>,
 }
 
+const DIALS_MAX: usize = 2000;
+
 impl Door {
     async fn open(manner: Manner) -> Door {
         Door::open_at("127.0.0.1:0", manner).await
@@ -78,7 +80,9 @@ impl Door {
         let server = Arc::new(server.start().await.unwrap());
         let served = (Arc::clone(&server), Arc::clone(&delay_ms), Arc::clone(&end));
         let listening = tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
+            // A client that dials in a loop finds nobody in the end: the paused clock would never go on.
+            while *count.borrow() < DIALS_MAX {
+                let (stream, _) = listener.accept().await.unwrap();
                 count.send_modify(|count| *count += 1);
                 let (number, manner) = (*count.borrow(), *met.borrow());
                 let (server, delay_ms, end) = served.clone();
@@ -366,6 +370,17 @@ async fn a_connection_that_was_of_use_is_made_again_at_once_and_failures_are_for
         assert_eq!(peer(&client).await.unwrap(), door.dials());
         assert!(begun.elapsed() < Duration::from_millis(5));
     }
+    door.meets(Manner::Closes);
+    door.end.notify_waiters();
+    until(|| !client.is_connected()).await;
+    client.ready().await.unwrap_err();
+    let ClientState::BackingOff { until: end, .. } = client.state() else {
+        panic!("{:?}", client.state());
+    };
+    let first = Instant::now() + Duration::from_millis(100);
+    assert!(end <= first.into_std(), "the waits begin anew");
+    door.meets(Manner::Serves);
+    client.ready().await.unwrap();
     // Without a call, being open for a while does.
     door.end.notify_waiters();
     until(|| !client.is_connected()).await;
