@@ -330,8 +330,19 @@ impl Client {
         options: &CallOptions,
         waker: Option<&Waker>,
     ) -> Option<Result<InFlight>> {
+        self.begin_by(method, body, options, self.deadline(options), waker)
+    }
+
+    /// The same with a deadline that is known.
+    pub(crate) fn begin_by(
+        &self,
+        method: &str,
+        body: Body<'_>,
+        options: &CallOptions,
+        deadline: Option<Instant>,
+        waker: Option<&Waker>,
+    ) -> Option<Result<InFlight>> {
         let connection = self.0.next()?;
-        let deadline = self.deadline(options);
         match InFlight::begin(connection, method, body, options, deadline, waker) {
             Ok(in_flight) => Some(Ok(in_flight)),
             Err(NotBegun::Failed(error)) => Some(Err(error)),

@@ -8,7 +8,7 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::task::Poll;
+use std::task::{Context as TaskContext, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -20,12 +20,13 @@ use tokio::time::timeout;
 
 use crate::balance::{Balance, TwoChoices};
 use crate::channel::Via;
-use crate::client::{CallOptions, Config, Patience, RawReply, backoff_bounds};
+use crate::client::{CallOptions, Config, InFlight, Patience, RawReply, backoff_bounds};
 use crate::discover::{Discover, Snapshot};
 use crate::{Address, Call, Client, ClientState, Code, Error, Pending, Reached, Result, registry};
 
 type Fleet = fleet::Fleet<Client>;
 type Line = fleet::Line<Client>;
+type Busy = fleet::Busy<Client>;
 
 /// How long a call waits for a new connection while another server could take it. The dial goes on without it.
 const DIAL_PATIENCE: Duration = Duration::from_millis(500);
@@ -301,7 +302,7 @@ impl Cluster {
         let calls = fleet.all().map(|line| {
             let options = &options;
             let call = async move {
-                let _busy = line.busy();
+                let line = &Arc::clone(line).busy();
                 // Each server counts, also one that was out of reach just now.
                 let patience = Patience::Insist;
                 let calling = line.client.invoke_with(patience, method, body, options);
@@ -314,6 +315,34 @@ impl Cluster {
         Ok(all(calls.collect()).await)
     }
 
+    /// Begins a call if that takes no waiting: when the server that is chosen has an open connection with room.
+    /// Otherwise [`Cluster::invoke_after`] is to go on with what is given.
+    pub(crate) fn begin_now(
+        &self,
+        method: &str,
+        body: Body<'_>,
+        options: &CallOptions,
+        waker: Option<&Waker>,
+    ) -> Result<Result<Begun>, Attempts> {
+        let deadline = Deadline::after(options.timeout.or(self.0.config.call_timeout));
+        let Some(line) = self.0.pick(&HashSet::new()) else {
+            return Err(Attempts::new(deadline));
+        };
+        let line = line.busy();
+        let client = &line.client;
+        match client.begin_by(method, body, options, deadline.0, waker) {
+            Some(begun) => Ok(begun.map(|in_flight| Begun {
+                line,
+                in_flight,
+                deadline,
+            })),
+            None => Err(Attempts {
+                chosen: Some(line),
+                ..Attempts::new(deadline)
+            }),
+        }
+    }
+
     /// Makes a call on one server after the other, until one of them may have got it.
     pub(crate) async fn invoke(
         &self,
@@ -321,41 +350,102 @@ impl Cluster {
         body: Body<'_>,
         options: &CallOptions,
     ) -> Result<RawReply> {
+        let limit = options.timeout.or(self.0.config.call_timeout);
+        let attempts = Attempts::new(Deadline::after(limit));
+        self.invoke_after(attempts, method, body, options).await
+    }
+
+    /// Makes a call of which there were attempts.
+    pub(crate) async fn invoke_after(
+        &self,
+        mut attempts: Attempts,
+        method: &str,
+        body: Body<'_>,
+        options: &CallOptions,
+    ) -> Result<RawReply> {
         let inner = &*self.0;
-        let limit = options.timeout.or(inner.config.call_timeout);
-        let deadline = Deadline::after(limit);
         let waits = options.wait_for_ready || inner.config.wait_for_ready;
-        inner.fleet(deadline).await;
-        let mut tried = HashSet::new();
-        let mut last = None;
+        inner.fleet(attempts.deadline).await;
         loop {
-            let line = inner.pick(&tried);
-            let Some(line) = line else {
-                let error = match last.take() {
-                    Some(error) => nobody_else(tried.len(), error),
+            let chosen = attempts.chosen.take();
+            let chosen = chosen.or_else(|| Some(inner.pick(&attempts.tried)?.busy()));
+            let Some(line) = chosen else {
+                let error = match attempts.last.take() {
+                    Some(error) => nobody_else(attempts.tried.len(), error),
                     None => nobody(&inner.fleet.load()),
                 };
                 if !(waits && is_out_of_reach(&error)) {
                     return Err(error);
                 }
-                if !inner.may_be_better(deadline).await {
+                if !inner.may_be_better(attempts.deadline).await {
                     return Err(too_late(method, error));
                 }
-                tried.clear();
+                attempts.tried.clear();
                 continue;
             };
-            let outcome = inner
-                .attempt(&line, &tried, method, body, options, deadline)
-                .await;
-            note(&line, &outcome);
-            match outcome {
-                Err(error) if goes_elsewhere(&error) && !deadline.is_over() => {
-                    tracing::debug!(address = %line.address, %error, "a call goes elsewhere");
-                    tried.insert(line.address.clone());
-                    last = Some(error);
-                }
-                outcome => return outcome,
+            let outcome = inner.attempt(&line, &attempts, method, body, options).await;
+            if let Some(outcome) = attempts.conclude(&line, outcome) {
+                return outcome;
             }
+        }
+    }
+}
+
+/// A call that was begun on one of the servers.
+pub(crate) struct Begun {
+    line: Busy,
+    in_flight: InFlight,
+    deadline: Deadline,
+}
+
+impl Begun {
+    /// The call's outcome, or from where [`Cluster::invoke_after`] is to go on with another server.
+    pub(crate) fn poll(
+        &mut self,
+        context: &mut TaskContext<'_>,
+    ) -> Poll<Result<Result<RawReply>, Attempts>> {
+        let outcome = ready!(Pin::new(&mut self.in_flight).poll(context));
+        if outcome.is_ok() {
+            self.line.is_well();
+            return Poll::Ready(Ok(outcome));
+        }
+        let mut attempts = Attempts::new(self.deadline);
+        let concluded = attempts.conclude(&self.line, outcome);
+        Poll::Ready(concluded.ok_or(attempts))
+    }
+}
+
+/// What became of a call so far.
+pub(crate) struct Attempts {
+    deadline: Deadline,
+    /// The server that is next.
+    chosen: Option<Busy>,
+    tried: HashSet<Address>,
+    /// Why the last of those that were tried did not take it.
+    last: Option<Error>,
+}
+
+impl Attempts {
+    fn new(deadline: Deadline) -> Attempts {
+        Attempts {
+            deadline,
+            chosen: None,
+            tried: HashSet::new(),
+            last: None,
+        }
+    }
+
+    /// Remembers what came of a try. The outcome is the call's, unless it is to be made elsewhere.
+    fn conclude(&mut self, line: &Line, outcome: Result<RawReply>) -> Option<Result<RawReply>> {
+        note(line, &outcome);
+        match outcome {
+            Err(error) if goes_elsewhere(&error) && !self.deadline.is_over() => {
+                tracing::debug!(address = %line.address, %error, "a call goes elsewhere");
+                self.tried.insert(line.address.clone());
+                self.last = Some(error);
+                None
+            }
+            outcome => Some(outcome),
         }
     }
 }
@@ -403,23 +493,26 @@ impl Inner {
     async fn attempt(
         &self,
         line: &Line,
-        tried: &HashSet<Address>,
+        Attempts {
+            deadline, tried, ..
+        }: &Attempts,
         method: &str,
         body: Body<'_>,
         options: &CallOptions,
-        deadline: Deadline,
     ) -> Result<RawReply> {
-        let _busy = line.busy();
         let with_time_left = || CallOptions {
             timeout: deadline.left(),
             // It waits for any server, not for this one.
             wait_for_ready: false,
             ..options.clone()
         };
-        if let Some(begun) = line.client.begin_now(method, body, &with_time_left(), None) {
+        let begun = line
+            .client
+            .begin_by(method, body, options, deadline.0, None);
+        if let Some(begun) = begun {
             return begun?.await;
         }
-        self.connected(line, tried, deadline).await?;
+        self.connected(line, tried, *deadline).await?;
         line.client.invoke(method, body, &with_time_left()).await
     }
 

@@ -1,6 +1,7 @@
 //! The servers of a cluster, one line to each, and which line a call takes. Nothing here waits; the time is given.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -44,9 +45,9 @@ struct Member<C> {
     line: Arc<Line<C>>,
 }
 
-/// A call on a line, for as long as it lives.
+/// A line with a call on it, which counts for as long as this lives.
 #[derive(Debug)]
-pub(super) struct Busy(Arc<AtomicUsize>);
+pub(super) struct Busy<C>(Arc<Line<C>>);
 
 impl<C> Line<C> {
     fn new(address: Address, client: C, now: Instant) -> Line<C> {
@@ -61,9 +62,9 @@ impl<C> Line<C> {
     }
 
     /// Counts a call.
-    pub(super) fn busy(&self) -> Busy {
+    pub(super) fn busy(self: Arc<Line<C>>) -> Busy<C> {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
-        Busy(Arc::clone(&self.in_flight))
+        Busy(self)
     }
 
     /// The server answered.
@@ -101,9 +102,17 @@ impl<C> Line<C> {
     }
 }
 
-impl Drop for Busy {
+impl<C> Deref for Busy<C> {
+    type Target = Line<C>;
+
+    fn deref(&self) -> &Line<C> {
+        &self.0
+    }
+}
+
+impl<C> Drop for Busy<C> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -337,7 +346,7 @@ mod tests {
         let fleet = fleet(&[(1, UP), (2, UP)], now);
         let pick = || fleet.pick(&LeastRequests, &HashSet::new(), || now).unwrap();
         let first = pick();
-        let busy = first.busy();
+        let busy = Arc::clone(first).busy();
         for _ in 0..20 {
             assert_ne!(pick().address, first.address);
         }
