@@ -22,7 +22,9 @@ use crate::balance::{Balance, TwoChoices};
 use crate::channel::Via;
 use crate::client::{CallOptions, Config, InFlight, Patience, RawReply, backoff_bounds};
 use crate::discover::{Discover, Snapshot};
-use crate::{Address, Call, Client, ClientState, Code, Error, Pending, Reached, Result, registry};
+use crate::{
+    Address, Call, Client, ClientState, Code, Error, Pending, Reached, Result, context, registry,
+};
 
 type Fleet = fleet::Fleet<Client>;
 type Line = fleet::Line<Client>;
@@ -290,7 +292,8 @@ impl Cluster {
         body: Body<'_>,
         limit: Option<Duration>,
     ) -> Result<Vec<(Address, Result<RawReply>)>> {
-        let deadline = Deadline::after(limit.or(self.0.config.call_timeout));
+        let limit = limit.or(self.0.config.call_timeout);
+        let deadline = Deadline(context::deadline(limit, false));
         let fleet = self.0.fleet(deadline).await;
         if fleet.all().len() == 0 {
             return Err(nobody(&fleet));
@@ -324,7 +327,7 @@ impl Cluster {
         options: &CallOptions,
         waker: Option<&Waker>,
     ) -> Result<Result<Begun>, Attempts> {
-        let deadline = Deadline::after(options.timeout.or(self.0.config.call_timeout));
+        let deadline = self.0.deadline(options);
         let Some(line) = self.0.pick(&HashSet::new()) else {
             return Err(Attempts::new(deadline));
         };
@@ -350,8 +353,7 @@ impl Cluster {
         body: Body<'_>,
         options: &CallOptions,
     ) -> Result<RawReply> {
-        let limit = options.timeout.or(self.0.config.call_timeout);
-        let attempts = Attempts::new(Deadline::after(limit));
+        let attempts = Attempts::new(self.0.deadline(options));
         self.invoke_after(attempts, method, body, options).await
     }
 
@@ -399,6 +401,11 @@ pub(crate) struct Begun {
 }
 
 impl Begun {
+    /// False for a one-way call.
+    pub(crate) fn waits_for_reply(&self) -> bool {
+        self.in_flight.waits_for_reply()
+    }
+
     /// The call's outcome, or from where [`Cluster::invoke_after`] is to go on with another server.
     pub(crate) fn poll(
         &mut self,
@@ -451,6 +458,11 @@ impl Attempts {
 }
 
 impl Inner {
+    fn deadline(&self, options: &CallOptions) -> Deadline {
+        let limit = options.timeout.or(self.config.call_timeout);
+        Deadline(context::deadline(limit, options.is_detached))
+    }
+
     /// The fleet, once a first look at the list succeeded or failed, or as it is at the deadline.
     async fn fleet(&self, deadline: Deadline) -> Arc<Fleet> {
         let is_settled = |fleet: &Fleet| {
@@ -605,10 +617,6 @@ async fn follow(
 struct Deadline(Option<Instant>);
 
 impl Deadline {
-    fn after(limit: Option<Duration>) -> Deadline {
-        Deadline(limit.and_then(|limit| now().checked_add(limit)))
-    }
-
     fn left(self) -> Option<Duration> {
         self.0
             .map(|deadline| deadline.saturating_duration_since(now()))
