@@ -47,8 +47,9 @@ pub struct ClusterBuilder {
 ///
 /// A cluster is a handle: cloning is cheap, and clones share one connection to each server, made when it is first
 /// needed. A call that surely reached no handler goes to another server, each of them once at most, until its
-/// deadline; a server that cannot be reached is then left alone for a while. Servers that leave the list get no new
-/// calls, and those that run finish.
+/// deadline; a server that cannot be reached is then left alone for a while. When none is left, the call ends, or waits
+/// if it was told to ([`ClusterBuilder::wait_for_ready`]). Servers that leave the list get no new calls, and those that
+/// run finish.
 ///
 /// ```
 /// # async fn example() -> farcall::Result<()> {
@@ -270,6 +271,13 @@ impl Cluster {
     /// What is known about the servers now, and whether the list is stale.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         Arc::clone(&self.0.fleet.load().snapshot)
+    }
+
+    /// Where the cluster stands with each server of the list at this moment, sorted by address.
+    pub fn states(&self) -> Vec<(Address, ClientState)> {
+        let fleet = self.0.fleet.load();
+        let state = |line: &Arc<Line>| (line.address.clone(), line.client.state());
+        fleet.all().map(state).collect()
     }
 
     /// Makes no further calls: they end with [`Code::Cancelled`]. Calls that run finish, and connections end with the

@@ -607,6 +607,12 @@ async fn a_server_that_is_down_is_left_alone_by_a_cluster_and_found_when_it_is_b
     let most = *dials_within(10_000.0).end();
     assert!((3..=most).contains(&bad.dials()), "{} dials", bad.dials());
     assert_eq!(good.dials(), 2);
+    for (address, state) in cluster.states() {
+        match address == good.address {
+            true => assert!(matches!(state, ClientState::Ready { connections: 2 })),
+            false => assert!(matches!(state, ClientState::BackingOff { .. })),
+        }
+    }
     // It is the last hope, and found at once although it was to be left alone for long.
     good.meets(Manner::Closes);
     good.end.notify_waiters();
