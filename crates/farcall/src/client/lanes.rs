@@ -202,21 +202,18 @@ impl Lanes {
     /// Fills a lane, for everyone who waits.
     async fn dial(self: Arc<Lanes>, done: watch::Sender<Option<Result<Arc<Connection>>>>) {
         let opened = open(&self.address, &self.config).await;
-        {
-            let mut dials = self.lock();
-            dials.under_way = None;
-            if let Err(error) = &opened {
-                dials.failed(now(), error.clone());
+        match &opened {
+            Ok(connection) => {
+                self.take_in(connection, None);
+                if let Some(age_max) = self.config.age_max {
+                    let (lanes, connection) = (Arc::downgrade(&self), Arc::downgrade(connection));
+                    tokio::spawn(keep_young(lanes, connection, age_max));
+                }
             }
-        }
-        if let Ok(connection) = &opened {
-            self.take_in(connection, None);
-            if let Some(age_max) = self.config.age_max {
-                tokio::spawn(keep_young(
-                    Arc::downgrade(&self),
-                    Arc::downgrade(connection),
-                    age_max,
-                ));
+            Err(error) => {
+                let mut dials = self.lock();
+                dials.under_way = None;
+                dials.failed(now(), error.clone());
             }
         }
         done.send_replace(Some(opened));
@@ -225,6 +222,8 @@ impl Lanes {
 
     /// Gives a new connection a lane: that of the one that it is to replace, or an empty one. False when there is none,
     /// and the connection ends.
+    ///
+    /// A connection that replaces none is what the dial under way was for.
     pub(super) fn take_in(&self, next: &Arc<Connection>, old: Option<&Weak<Connection>>) -> bool {
         let find = |wanted: Option<*const Connection>| {
             let holds =
@@ -233,6 +232,10 @@ impl Lanes {
         };
         let mut dials = self.lock();
         self.sort_out(&mut dials);
+        if old.is_none() {
+            // With the lock that is held until the lane is filled: nobody may find neither a dial nor a connection.
+            dials.under_way = None;
+        }
         let lane = match dials.is_closed {
             true => None,
             false => find(old.map(Weak::as_ptr)).or_else(|| find(None)),
@@ -242,7 +245,6 @@ impl Lanes {
             Some(lane) => lane.swap(Some(Arc::clone(next))),
             None => Some(Arc::clone(next)),
         };
-        let is_in = lane.is_some();
         if let Some(connection) = &leaves {
             dials.leaves(connection);
         }
@@ -251,7 +253,7 @@ impl Lanes {
             connection.retire();
         }
         self.changed.notify_waiters();
-        is_in
+        lane.is_some()
     }
 
     /// Empties the lanes whose connection takes no more calls, remembers what came of it, and gives the open ones.

@@ -332,6 +332,23 @@ async fn calls_share_a_dial_and_its_failure_and_fail_at_once_while_it_is_no_time
     assert!(matches!(client.state(), ClientState::Closed));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_on_many_threads_share_every_dial() {
+    let door = Door::open(Manner::Serves).await;
+    let client = door.client().build();
+    for round in 1..=50 {
+        let calls: Vec<_> = (0..100)
+            .map(|_| client.go::<String>("Life.Peer", ()))
+            .collect();
+        for call in calls {
+            assert_eq!(soon(call).await.unwrap(), round.to_string());
+        }
+        assert_eq!(door.dials(), round);
+        door.end.notify_one();
+        until(|| !client.is_connected()).await;
+    }
+}
+
 #[tokio::test]
 async fn a_call_that_waits_for_ready_outwaits_a_server_that_is_away() {
     let away = Door::open(Manner::Closes).await;
