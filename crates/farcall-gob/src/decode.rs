@@ -268,6 +268,11 @@ impl Decoder {
         self.view.schema_of_value(raw)
     }
 
+    /// The limits of the stream.
+    pub fn limits(&self) -> &Limits {
+        &self.view.limits
+    }
+
     /// Which type of [`graph`](Self::graph) a value that [`next`](Self::next) found has.
     ///
     /// # Errors
@@ -352,6 +357,12 @@ impl Types {
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .schema_of_value(raw)
+    }
+
+    /// The limits of the stream.
+    pub fn limits(&self) -> Limits {
+        let view = self.0.view.read().unwrap_or_else(PoisonError::into_inner);
+        view.limits.clone()
     }
 }
 

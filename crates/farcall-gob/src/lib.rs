@@ -97,7 +97,7 @@
 //! # Limits
 //!
 //! [`Limits`] has them all, with defaults for strangers: 64 MiB a message, 10,000 levels or 1 MiB of stack, 10,000
-//! types of 10,000 fields, and 16 bytes of memory for each byte received, and 64 KiB. The last one can be met in good
+//! types of 10,000 fields and 1 MiB of definitions in all, and 16 bytes of memory for each byte received, and 64 KiB. The last one can be met in good
 //! faith, by a long list of large structs that are nearly all zero: raise `memory_base` for these.
 //!
 //! # The bytes
