@@ -38,6 +38,7 @@ fn measure(codec: &str, case: &str, direction: &str) -> Result<Measured> {
         "random" => one(codec, direction, samples::random()),
         "map" => one(codec, direction, samples::map()),
         // serde takes a Vec<u8> for a list.
+        "bytes" if codec == "serde" => farcall(direction, &Serde(ByteBuf::from(samples::bytes()))),
         "bytes" if codec == "postcard" => postcard(direction, &ByteBuf::from(samples::bytes())),
         "bytes" => one(codec, direction, samples::bytes()),
         "strings" => one(codec, direction, samples::strings()),
