@@ -67,6 +67,8 @@ impl<'p> De<'_, '_, 'p> {
         visitor: V,
     ) -> Result<V::Value, Error> {
         let Self { r, at, traced, .. } = self;
+        // It may be in a box of its own, which serde does not tell.
+        r.charge(size_of::<V::Value>())?;
         r.enter()?;
         // Nearly always, both sides have the same struct: then its fields come in their order, or not at all.
         let value = if at.is_same() {
@@ -154,6 +156,7 @@ impl<'de, 'p> Deserializer<'de> for De<'_, '_, 'p> {
                     traced,
                     shape: elem,
                     left,
+                    is_first: true,
                 })?;
                 r.leave();
                 Ok(value)
@@ -172,6 +175,7 @@ impl<'de, 'p> Deserializer<'de> for De<'_, '_, 'p> {
                     traced,
                     shape: elem,
                     left,
+                    is_first: true,
                 })?;
                 r.leave();
                 Ok(value)
@@ -381,10 +385,16 @@ impl<'de> SeqAccess<'de> for Numbers<'_, '_> {
     }
 }
 
-/// Collections grow by doubling, with the old place and the new one there together.
+// How many elements are coming is not told to collections, but for numbers: they would make room for all of them at
+// once, before it is counted, and at each level of those that nest.
+
+/// Collections begin with room for four elements.
+const FIRST_ROOM: usize = 4;
+
+/// They grow by doubling, with the old place and the new one there together.
 const GROWTH: usize = 3;
 
-/// How many elements may be reserved before any has been read and counted.
+/// How many numbers may be reserved before they have been read and counted.
 const HINT_MAX: usize = 64;
 
 struct Items<'s, 'a, 'p> {
@@ -393,6 +403,7 @@ struct Items<'s, 'a, 'p> {
     traced: &'p Traced,
     shape: usize,
     left: usize,
+    is_first: bool,
 }
 
 impl<'de> SeqAccess<'de> for Items<'_, '_, '_> {
@@ -407,7 +418,9 @@ impl<'de> SeqAccess<'de> for Items<'_, '_, '_> {
             return Ok(None);
         }
         self.left -= 1;
-        self.r.charge(GROWTH * size_of::<T::Value>())?;
+        let room_for = if self.is_first { FIRST_ROOM } else { GROWTH };
+        self.is_first = false;
+        self.r.charge(room_for * size_of::<T::Value>())?;
         let item = De {
             r: self.r,
             at: self.at,
@@ -415,10 +428,6 @@ impl<'de> SeqAccess<'de> for Items<'_, '_, '_> {
             shape: self.shape,
         };
         seed.deserialize(item).map(Some).map_err(Error::in_element)
-    }
-
-    fn size_hint(&self) -> Option<usize> {
-        Some(self.left.min(HINT_MAX))
     }
 }
 
@@ -442,7 +451,8 @@ impl<'de> MapAccess<'de> for Pairs<'_, '_, '_> {
             return Ok(None);
         }
         self.left -= 1;
-        self.r.charge(4 * size_of::<K::Value>() + 16)?;
+        // Tables begin with room for four and keep a byte for each, and some.
+        self.r.charge(FIRST_ROOM * size_of::<K::Value>() + 32)?;
         let key = De {
             r: self.r,
             at: self.key_at,
@@ -453,7 +463,7 @@ impl<'de> MapAccess<'de> for Pairs<'_, '_, '_> {
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Error> {
-        self.r.charge(4 * size_of::<V::Value>())?;
+        self.r.charge(FIRST_ROOM * size_of::<V::Value>())?;
         let value = De {
             r: self.r,
             at: self.elem_at,
@@ -461,10 +471,6 @@ impl<'de> MapAccess<'de> for Pairs<'_, '_, '_> {
             shape: self.shapes.1,
         };
         seed.deserialize(value).map_err(Error::in_element)
-    }
-
-    fn size_hint(&self) -> Option<usize> {
-        Some(self.left.min(HINT_MAX))
     }
 }
 

@@ -245,6 +245,38 @@ fn elements_that_are_large_in_memory_only_are_bounded() {
     assert_eq!(survives::<Vec<String>>(&empty_strings)[2], None);
 }
 
+/// Lists and maps that announce many large elements and then nest, so that all of them are open at a time.
+#[cfg(feature = "serde")]
+#[test]
+fn announced_elements_of_adapted_types_take_nothing_in_advance() {
+    #[derive(serde::Serialize, serde::Deserialize, Default)]
+    struct Tree {
+        kids: Vec<Tree>,
+        by_name: std::collections::HashMap<String, Tree>,
+        large: [u64; 32],
+    }
+    type Adapted = farcall_gob::Serde<Tree>;
+    let mut definitions = vec![];
+    let tree = Adapted::default();
+    Encoder::new().encode(&tree, &mut definitions).unwrap();
+    let mut warm = Decoder::new(Limits::default());
+    let mut at = 0;
+    while let Next::Value { consumed, raw } = warm.next(&definitions[at..]).unwrap() {
+        warm.decode::<Adapted>(raw).unwrap();
+        at += consumed;
+    }
+    for step in [&[1, 64][..], &[2, 64, 0]] {
+        let nested = [&step.repeat(500)[..], &[0; 200]].concat();
+        let message = value(64, &nested);
+        let Next::Value { raw, .. } = warm.next(&message).unwrap() else {
+            panic!("it is whole")
+        };
+        let raw = raw.to_vec();
+        let taken = peak(|| drop(warm.decode::<Adapted>(&raw)));
+        assert!(taken <= allowed(&raw), "{taken} for {}", raw.len());
+    }
+}
+
 #[test]
 fn limits_can_be_raised() {
     let mut list = vec![0];
