@@ -336,8 +336,9 @@ fn read_definition(
             (2, 1) => {
                 let at = *cur;
                 let count = cur.uint()?;
-                let Some(count) = usize::try_from(count).ok().filter(|&n| n <= cur.msg.len())
-                else {
+                // A field has a type, so it takes three bytes at least. Room is made for no more than the message may hold.
+                let fit = cur.msg.len() / 3;
+                let Some(count) = usize::try_from(count).ok().filter(|&n| n <= fit) else {
                     return Err(at.corrupt(format!(
                         "{count} fields should follow, but the message is shorter"
                     )));

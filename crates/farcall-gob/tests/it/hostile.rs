@@ -451,6 +451,21 @@ fn values_in_many_pieces_take_time_for_each_piece_only() {
 }
 
 #[test]
+fn a_number_of_fields_alone_costs_nothing() {
+    let mut definition = vec![];
+    int(&mut definition, -64);
+    definition.extend_from_slice(&[3, 2]); // StructT, its Field
+    uint(&mut definition, 10_000);
+    definition.extend([0; 10_000]);
+    let stream = message(&definition);
+    let taken = peak(|| {
+        let error = Decoder::new(Limits::default()).next(&stream).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+    });
+    assert!(taken < 16 << 10, "{taken}");
+}
+
+#[test]
 fn a_length_alone_costs_nothing() {
     for len in [63 << 20, 65 << 20, u64::MAX] {
         let mut stream = vec![];
