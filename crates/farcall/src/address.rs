@@ -78,10 +78,24 @@ pub enum Target {
     Registry(String),
     /// `etcd://a,b,c/prefix`: the servers under a prefix in etcd (endpoints, prefix; an empty prefix is the default one).
     Etcd(Vec<String>, String),
+    /// `etcds://a,b,c/prefix?ca=/ca.pem&cert=/me.pem&key=/me.key`: the same, over TLS.
+    Etcds(Vec<String>, String, TlsFiles),
     /// `dns:name:port`: every address of the name.
     Dns(String),
     /// `file:path`: the servers listed in a file.
     File(PathBuf),
+}
+
+/// What a target says about TLS: `ca=…`, and perhaps `cert=…&key=…` and `name=…`.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TlsFiles {
+    /// The certificates of the authorities that servers are trusted by.
+    pub ca: PathBuf,
+    /// The client's own certificate, and its key.
+    pub identity: Option<(PathBuf, PathBuf)>,
+    /// The name to want in the server's certificate instead of its host's.
+    pub name: Option<String>,
 }
 
 /// An address that cannot be used, why, and what a right one looks like.
@@ -225,19 +239,14 @@ impl FromStr for Target {
             return Ok(Target::Registry(given.to_owned()));
         }
         if let Some(rest) = given.strip_prefix("etcd://") {
-            const RIGHT: &str = "etcd://127.0.0.1:2379/";
-            let (endpoints, prefix) = match rest.find('/') {
-                Some(at) => rest.split_at(at),
-                None => (rest, ""),
-            };
-            let endpoints = endpoints
-                .split(',')
-                .map(|e| check_host_port(given, e, RIGHT));
-            let prefix = if prefix == "/" { "" } else { prefix };
-            return Ok(Target::Etcd(
-                endpoints.collect::<Result<_, _>>()?,
-                prefix.to_owned(),
-            ));
+            let (endpoints, prefix) = members_and_prefix(given, rest, ETCD)?;
+            return Ok(Target::Etcd(endpoints, prefix));
+        }
+        if let Some(rest) = given.strip_prefix("etcds://") {
+            let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+            let (endpoints, prefix) = members_and_prefix(given, rest, ETCDS)?;
+            let tls = TlsFiles::read(given, query, ETCDS)?;
+            return Ok(Target::Etcds(endpoints, prefix, tls));
         }
         if let Some(name) = given.strip_prefix("dns:") {
             return Ok(Target::Dns(check_host_port(
@@ -257,6 +266,62 @@ impl FromStr for Target {
             return Ok(Target::File(path.into()));
         }
         Ok(Target::Server(given.parse()?))
+    }
+}
+
+const ETCD: &str = "etcd://127.0.0.1:2379/";
+const ETCDS: &str = "etcds://etcd.example.org:2379/?ca=/etc/farcall/ca.pem";
+
+/// Reads `a:1,b:2/prefix`; a prefix of nothing but its slash is none.
+fn members_and_prefix(
+    given: &str,
+    rest: &str,
+    right: &'static str,
+) -> Result<(Vec<String>, String), AddressError> {
+    let (members, prefix) = match rest.find('/') {
+        Some(at) => rest.split_at(at),
+        None => (rest, ""),
+    };
+    let members = members.split(',').map(|e| check_host_port(given, e, right));
+    let prefix = if prefix == "/" { "" } else { prefix };
+    Ok((members.collect::<Result<_, _>>()?, prefix.to_owned()))
+}
+
+impl TlsFiles {
+    /// Reads `ca=/ca.pem&cert=/me.pem&key=/me.key`. Nothing is escaped: paths with `&` are for the builders.
+    fn read(given: &str, query: &str, right: &'static str) -> Result<TlsFiles, AddressError> {
+        let wrong = |wrong: String| AddressError::new(given, wrong, right);
+        let (mut ca, mut cert, mut key, mut name) = (None, None, None, None);
+        for part in query.split('&').filter(|part| !part.is_empty()) {
+            let (word, value) = part.split_once('=').unwrap_or((part, ""));
+            let slot = match word {
+                "ca" => &mut ca,
+                "cert" => &mut cert,
+                "key" => &mut key,
+                "name" => &mut name,
+                other => {
+                    return Err(wrong(format!(
+                        "{other:?} is not one of ca, cert, key, name"
+                    )));
+                }
+            };
+            if value.is_empty() || slot.replace(value).is_some() {
+                return Err(wrong(format!("{word} is empty or there twice")));
+            }
+        }
+        let identity = match (cert, key) {
+            (Some(cert), Some(key)) => Some((cert.into(), key.into())),
+            (None, None) => None,
+            _ => return Err(wrong("cert and key go together, and one is missing".into())),
+        };
+        let ca = ca.ok_or_else(|| {
+            wrong("ca is missing, the file of the authority that signed etcd's certificates".into())
+        })?;
+        Ok(TlsFiles {
+            ca: ca.into(),
+            identity,
+            name: name.map(str::to_owned),
+        })
     }
 }
 
@@ -365,11 +430,38 @@ mod tests {
             target("etcd://a:1,b:2/x/y"),
             Target::Etcd(vec!["a:1".into(), "b:2".into()], "/x/y".into())
         );
+        let files = TlsFiles {
+            ca: "/ca.pem".into(),
+            identity: Some(("/me.pem".into(), "/me=.key".into())),
+            name: Some("etcd".into()),
+        };
+        assert_eq!(
+            target("etcds://a:1/x?ca=/ca.pem&cert=/me.pem&key=/me=.key&name=etcd"),
+            Target::Etcds(vec!["a:1".into()], "/x".into(), files)
+        );
         assert_eq!(target("dns:n:1"), Target::Dns("n:1".into()));
         assert_eq!(target("file:/a"), Target::File("/a".into()));
         let registry = "http://h:1/_tinyrpc_/registry";
         assert_eq!(target(registry), Target::Registry(registry.into()));
         assert!("http://h:x/".parse::<Target>().is_err());
         assert!("static:".parse::<Target>().is_err());
+    }
+
+    #[test]
+    fn a_target_with_tls_says_what_is_missing_or_too_much() {
+        for (query, says) in [
+            ("", "ca is missing"),
+            ("?cert=/a&key=/b", "ca is missing"),
+            ("?ca=", "ca is empty"),
+            ("?ca=/a&ca=/b", "there twice"),
+            ("?ca=/a&cert=/b", "one is missing"),
+            ("?ca=/a&insecure=1", "\"insecure\" is not one of"),
+        ] {
+            let target = format!("etcds://a:1/{query}");
+            let error = target.parse::<Target>().unwrap_err().to_string();
+            assert!(error.contains(says), "{target} gave {error}");
+            let right = error.rsplit_once("a right one is ").unwrap().1;
+            right.parse::<Target>().unwrap();
+        }
     }
 }

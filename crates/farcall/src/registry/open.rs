@@ -25,7 +25,7 @@ pub fn open(target: &str) -> Result<Box<dyn Discover>, AddressError> {
         Target::Server(address) => Box::new(Static::new([address])),
         Target::Static(addresses) => Box::new(Static::new(addresses)),
         Target::Registry(url) => Box::new(HttpRegistry::new(&url)?),
-        Target::Etcd(..) => Box::new(Etcd::new(target)?),
+        Target::Etcd(..) | Target::Etcds(..) => Box::new(Etcd::new(target)?),
         Target::Dns(_) => Box::new(Dns::new(target)?),
         Target::File(path) => Box::new(File::new(path)),
     })
@@ -40,7 +40,7 @@ pub fn open(target: &str) -> Result<Box<dyn Discover>, AddressError> {
 pub fn open_to_enter(target: &str) -> Result<Box<dyn Advertise>, AddressError> {
     Ok(match target.parse()? {
         Target::Registry(url) => Box::new(HttpRegistry::new(&url)?),
-        Target::Etcd(..) => Box::new(Etcd::new(target)?),
+        Target::Etcd(..) | Target::Etcds(..) => Box::new(Etcd::new(target)?),
         _ => {
             let wrong = "no server enters itself there: it is not a registry";
             return Err(AddressError::new(

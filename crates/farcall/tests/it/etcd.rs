@@ -20,19 +20,19 @@ use crate::traffic::{Calls, echo};
 const TTL: Duration = Duration::from_secs(2);
 
 /// etcd as clients and servers of these tests see it: with short times.
-fn eager(url: &str) -> Etcd {
+pub(crate) fn eager(url: &str) -> Etcd {
     let etcd = Etcd::new(url).unwrap().ttl(TTL);
     etcd.timeout(Duration::from_secs(1))
         .check(Duration::from_secs(1))
 }
 
-fn endpoint(port: u16) -> Endpoint {
+pub(crate) fn endpoint(port: u16) -> Endpoint {
     Endpoint::new(format!("tcp@127.0.0.1:{port}").parse().unwrap())
 }
 
-type Snapshots = watch::Receiver<Arc<Snapshot>>;
+pub(crate) type Snapshots = watch::Receiver<Arc<Snapshot>>;
 
-async fn wait_for(
+pub(crate) async fn wait_for(
     snapshots: &mut Snapshots,
     what: impl FnMut(&Arc<Snapshot>) -> bool,
 ) -> Arc<Snapshot> {
@@ -40,14 +40,19 @@ async fn wait_for(
     found.expect("the list changes").unwrap().clone()
 }
 
-async fn registered(registrar: &Registrar) {
+pub(crate) async fn registered(registrar: &Registrar) {
     let mut registration = registrar.watch();
     let found = timeout(
         PATIENCE,
         registration.wait_for(|r| *r == Registration::Registered),
     )
     .await;
-    found.expect("it registers").unwrap();
+    let found = found.map(drop);
+    assert!(
+        found.is_ok(),
+        "it does not register: {:?}",
+        registrar.watch().borrow()
+    );
 }
 
 fn names(snapshot: &Snapshot) -> BTreeSet<String> {

@@ -2,10 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::net::TcpListener;
+#[cfg(feature = "tls")]
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+
+#[cfg(feature = "tls")]
+use crate::certificates::Identity;
 
 const INSTALL: &str = "the tests of discovery need etcd 3.4 or later: install the packages etcd-server and etcd-client \
                        (apt-get install etcd-server etcd-client), or put etcd and etcdctl into PATH";
@@ -16,6 +21,8 @@ pub(crate) struct Etcd {
     pub(crate) place: String,
     name: String,
     args: Vec<String>,
+    /// What `etcdctl` has to be told to be let in.
+    ctl_args: Vec<String>,
     dir: TempDir,
     child: Option<Child>,
 }
@@ -24,6 +31,40 @@ impl Etcd {
     /// An etcd of one member, ready.
     pub(crate) async fn start() -> Etcd {
         let [etcd] = Etcd::cluster(["only"]).await;
+        etcd
+    }
+
+    /// An etcd of one member which speaks TLS to its clients, ready: by this certificate and key, and only to those
+    /// whose certificate this authority signed. `etcdctl` goes in with the last two.
+    #[cfg(feature = "tls")]
+    pub(crate) async fn start_secured(server: &Identity, ca: &Path, client: &Identity) -> Etcd {
+        let mut etcd = Etcd::new("only", free_port(), free_port(), "");
+        let peers = etcd.args.iter().find_map(|arg| {
+            let url = arg.strip_prefix("--initial-advertise-peer-urls=")?;
+            Some(format!("--initial-cluster=only={url}"))
+        });
+        for arg in &mut etcd.args {
+            if arg.starts_with("--listen-client") || arg.starts_with("--advertise-client") {
+                *arg = arg.replace("http://", "https://");
+            }
+        }
+        etcd.args.retain(|arg| arg != "--initial-cluster=");
+        etcd.args.extend(peers);
+        let file = |name: &str, path: &Path| format!("--{name}={}", path.display());
+        etcd.args.extend([
+            "--client-cert-auth".to_owned(),
+            file("cert-file", &server.certificate),
+            file("key-file", &server.key),
+            file("trusted-ca-file", ca),
+        ]);
+        etcd.ctl_args = vec![
+            // It knows no other name of the server than its address.
+            "--insecure-skip-tls-verify".to_owned(),
+            file("cert", &client.certificate),
+            file("key", &client.key),
+        ];
+        etcd.run();
+        etcd.ready().await;
         etcd
     }
 
@@ -73,6 +114,7 @@ impl Etcd {
             args: args
                 .map(|(name, value)| format!("--{name}={value}"))
                 .collect(),
+            ctl_args: Vec::new(),
             dir,
             child: None,
         }
@@ -109,7 +151,11 @@ impl Etcd {
     /// True when it reads through its leader; also when it would not tell what, for want of a password.
     fn is_ready(&self) -> bool {
         let asked = self.try_ctl(&["get", "ready"]);
-        asked.map_or_else(|error| error.contains("user name is empty"), |_| true)
+        let is_let_in = |error: String| {
+            // The second is for one that showed a certificate, which names no user.
+            error.contains("user name is empty") || error.contains("permission denied")
+        };
+        asked.map_or_else(is_let_in, |_| true)
     }
 
     /// Ends the process without warning.
@@ -162,6 +208,7 @@ impl Etcd {
                 "--command-timeout=2s",
                 "--dial-timeout=2s",
             ])
+            .args(&self.ctl_args)
             .args(args)
             .output()
             .unwrap_or_else(|error| panic!("etcdctl does not start: {error}; {INSTALL}"));

@@ -2,11 +2,15 @@
 
 mod backends;
 mod calls;
+#[cfg(feature = "tls")]
+mod certificates;
 mod cluster;
 mod dialects;
 mod discover;
 mod etcd;
 mod etcd_server;
+#[cfg(feature = "tls")]
+mod etcd_tls;
 mod handshake;
 mod http_calls;
 mod limits;
