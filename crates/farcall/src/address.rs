@@ -82,6 +82,8 @@ pub enum Target {
     Etcds(Vec<String>, String, TlsFiles),
     /// `dns:name:port`: every address of the name.
     Dns(String),
+    /// `srv:_name._tcp.example.org`: the servers that this name's service records tell.
+    Srv(String),
     /// `file:path`: the servers listed in a file.
     File(PathBuf),
 }
@@ -255,6 +257,9 @@ impl FromStr for Target {
                 "dns:arith.example.org:9999",
             )?));
         }
+        if let Some(name) = given.strip_prefix("srv:") {
+            return Ok(Target::Srv(check_dns_name(given, name)?));
+        }
         if let Some(path) = given.strip_prefix("file:") {
             if path.is_empty() {
                 return Err(AddressError::new(
@@ -356,6 +361,26 @@ fn check_host_port(given: &str, place: &str, right: &'static str) -> Result<Stri
     port_of(port, place, given, right)
 }
 
+/// Checks `name` as one that a name server can be asked for, and gives it back without a dot at its end.
+fn check_dns_name(given: &str, name: &str) -> Result<String, AddressError> {
+    let wrong = |wrong: &str| AddressError::new(given, wrong, "srv:_arith._tcp.example.org");
+    let name = name.strip_suffix('.').unwrap_or(name);
+    if name.is_empty() || name.len() > 253 {
+        return Err(wrong("the name is missing, or longer than 253 bytes"));
+    }
+    if name.contains(':') {
+        return Err(wrong("it has a port, which service records tell"));
+    }
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    let is_label = |label: &str| (1..=63).contains(&label.len()) && label.chars().all(fits);
+    match name.split('.').all(is_label) {
+        true => Ok(name.to_owned()),
+        false => Err(wrong(
+            "between its dots, a name has 1 to 63 letters, digits, - or _",
+        )),
+    }
+}
+
 fn port_of(
     port: &str,
     place: &str,
@@ -440,6 +465,12 @@ mod tests {
             Target::Etcds(vec!["a:1".into()], "/x".into(), files)
         );
         assert_eq!(target("dns:n:1"), Target::Dns("n:1".into()));
+        assert_eq!(target("srv:_a._tcp.h."), Target::Srv("_a._tcp.h".into()));
+        for wrong in ["srv:", "srv:a..b", "srv:h:1", "srv:a b", "srv:."] {
+            let error = wrong.parse::<Target>().unwrap_err().to_string();
+            let right = error.rsplit_once("a right one is ").unwrap().1;
+            right.parse::<Target>().unwrap();
+        }
         assert_eq!(target("file:/a"), Target::File("/a".into()));
         let registry = "http://h:1/_tinyrpc_/registry";
         assert_eq!(target(registry), Target::Registry(registry.into()));

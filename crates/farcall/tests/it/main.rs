@@ -22,6 +22,7 @@ mod registry;
 mod script;
 mod service;
 mod shutdown;
+mod srv;
 mod support;
 mod traffic;
 mod unix;
