@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::etcd_server::Etcd as Process;
+use crate::partition::Network;
 use crate::support::PATIENCE;
 use crate::traffic::{Calls, echo};
 
@@ -442,6 +443,57 @@ async fn no_call_fails_while_the_leader_of_three_is_killed() {
         scene.settle(&members[leader]).await;
     }
     scene.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_call_fails_while_a_member_is_cut_off_and_who_asks_only_that_one_knows_that_its_list_is_old()
+ {
+    let network = Network::new();
+    let members = Process::three_over(&network).await;
+    let places: Vec<&str> = members.iter().map(|member| &*member.place).collect();
+    let etcd = eager(&format!("etcd://{}/", places.join(",")));
+    let mut scene = Scene::start("cut a member off", etcd).await;
+    scene.settle(&members[0]).await;
+    let (mut slowest_to_tell, mut slowest_to_heal) = (Duration::ZERO, Duration::ZERO);
+    for round in 0..2 * rounds() {
+        // The leader in one round, another one in the next.
+        let leads = members.iter().position(Process::is_leader);
+        let leader = leads.expect("someone leads");
+        let cut = (leader + round as usize % 2) % members.len();
+        let other = &members[(cut + 1) % members.len()];
+        let cut = &members[cut];
+        let mut lonely = eager(&cut.url()).watch();
+        wait_for(&mut lonely, |s| names(s) == scene.addresses()).await;
+
+        let since = Instant::now();
+        network.isolate(cut.id(), cut.peer_place.clone());
+        let old = wait_for(&mut lonely, |s| s.stale.is_some()).await;
+        slowest_to_tell = slowest_to_tell.max(since.elapsed());
+        assert_eq!(names(&old), scene.addresses(), "the last good list is kept");
+        other.ready().await;
+        scene.settle(other).await;
+
+        let since = Instant::now();
+        network.heal();
+        let is_fresh = |s: &Arc<Snapshot>| s.stale.is_none() && names(s) == scene.addresses();
+        wait_for(&mut lonely, is_fresh).await;
+        slowest_to_heal = slowest_to_heal.max(since.elapsed());
+        cut.ready().await;
+        scene.settle(cut).await;
+    }
+    println!(
+        "cut a member off: told after at most {slowest_to_tell:?}, healed after at most {slowest_to_heal:?}"
+    );
+    // Its own limits for a request are a second, and then the watch is tried again.
+    assert!(
+        slowest_to_tell < Duration::from_secs(10),
+        "{slowest_to_tell:?}"
+    );
+    assert!(
+        slowest_to_heal < Duration::from_secs(5),
+        "{slowest_to_heal:?}"
+    );
+    scene.end_within(Duration::from_secs(10)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

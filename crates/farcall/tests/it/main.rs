@@ -17,6 +17,7 @@ mod limits;
 mod load;
 mod originals;
 mod pages;
+mod partition;
 mod plain_serde;
 mod registry;
 mod script;
