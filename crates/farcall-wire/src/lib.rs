@@ -28,7 +28,8 @@ pub use connect::{
 pub use duration::go_duration;
 pub use error::{DecodeError, EncodeError, Violation};
 pub use frame::{
-    BodyKind, FrameReader, FrameWriter, Framing, Header, JsonCall, Kind, Load, Side, Step,
+    BodyKind, Compression, Credit, Flags, FrameReader, FrameWriter, Framing, Header, JsonCall,
+    Kind, Load, Side, Step,
 };
 pub use hello::{Features, Hello, MAGIC};
 pub use limits::Limits;

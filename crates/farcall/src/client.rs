@@ -10,19 +10,23 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use farcall_gob::Schema;
-use farcall_wire::{Body, Code, Codec, Dynamic, Limits, Message};
+use farcall_wire::{Body, Code, Codec, Compression, Dynamic, Limits, Message};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-pub use call::{Call, CallFuture, Pending};
-pub(crate) use call::{CallOptions, InFlight, RawReply};
-use connection::{Connection, NotBegun, connect_timed_out};
+pub use call::RawReply;
+pub use call::{Call, CallFuture, FromReply, Pending, Reply};
+pub(crate) use call::{CallOptions, InFlight};
+use connection::{CallTurn, Connection, NotBegun, connect_timed_out};
 
 use crate::channel::Via;
 use crate::link::now;
 use crate::transport::Stream;
-use crate::{Address, Error, Reached, Result};
+use crate::{Address, Error, Reached, Result, context};
+
+/// Longer than any pause of a machine that only has much to do.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
 /// Sets a [`Client`] up.
 #[must_use = "a client is made by connect or build"]
@@ -39,6 +43,8 @@ pub(crate) struct Config {
     pub(crate) handle_timeout: Option<Duration>,
     pub(crate) call_timeout: Option<Duration>,
     pub(crate) limits: Limits,
+    pub(crate) compression: Option<Compression>,
+    pub(crate) keep_alive: Option<Duration>,
 }
 
 impl Default for Config {
@@ -49,6 +55,8 @@ impl Default for Config {
             handle_timeout: None,
             call_timeout: None,
             limits: connection::default_limits(),
+            compression: None,
+            keep_alive: Some(KEEP_ALIVE),
         }
     }
 }
@@ -103,6 +111,20 @@ impl ClientBuilder {
     /// Bounds what the server can make this client hold.
     pub fn limits(mut self, limits: Limits) -> ClientBuilder {
         self.config.limits = limits;
+        self
+    }
+
+    /// Compresses arguments and replies of 1 KiB and more, where that makes them smaller, if the server can. Default:
+    /// none, which is best where the network is faster than the processor.
+    pub fn compression(mut self, compression: Compression) -> ClientBuilder {
+        self.config.compression = Some(compression);
+        self
+    }
+
+    /// How long a server that has calls to answer may be silent before it is asked whether it is there. It is given up
+    /// when it stays silent for as long again. `None` leaves that to TCP, which may take many minutes. Default 30 s.
+    pub fn keep_alive(mut self, interval: Option<Duration>) -> ClientBuilder {
+        self.config.keep_alive = interval;
         self
     }
 
@@ -240,6 +262,37 @@ impl Client {
         Call::new(Via::Client(self), method, Body::Dynamic(args))
     }
 
+    /// Asks the server whether it is there, connecting first if need be, and tells how long the answer took. No service
+    /// has to be registered for it.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::DeadlineExceeded`] when there is no answer within `limit`, [`Code::Unimplemented`] when the server is not
+    /// farcall's, and as [`Client::call`].
+    pub async fn ping(&self, limit: Duration) -> Result<Duration> {
+        let asking = async {
+            loop {
+                let connection = self.connection().await?;
+                let asked = now();
+                match InFlight::ping(connection) {
+                    Ok(in_flight) => {
+                        return in_flight
+                            .await
+                            .map(|_| now().saturating_duration_since(asked));
+                    }
+                    Err(NotBegun::Failed(error)) => return Err(error),
+                    Err(NotBegun::Gone | NotBegun::Full) => {}
+                }
+            }
+        };
+        let answer = timeout(limit, asking).await;
+        answer.unwrap_or_else(|_| {
+            let (address, limit) = (&self.0.address, farcall_wire::go_duration(limit));
+            let text = format!("{address} did not answer a ping within {limit}");
+            Err(Error::new(Code::DeadlineExceeded, text).with_reached(Reached::Unknown))
+        })
+    }
+
     /// Where the server is.
     pub fn address(&self) -> &Address {
         &self.0.address
@@ -283,7 +336,7 @@ impl Client {
     ) -> Option<Result<InFlight>> {
         let connection = Arc::clone(self.0.current.load().as_ref()?);
         let deadline = self.deadline(options);
-        match InFlight::begin(connection, method, body, options, deadline, waker) {
+        match InFlight::begin(connection, method, body, options, deadline, waker, None) {
             Ok(in_flight) => Some(Ok(in_flight)),
             Err(NotBegun::Failed(error)) => Some(Err(error)),
             Err(NotBegun::Gone | NotBegun::Full) => None,
@@ -301,19 +354,18 @@ impl Client {
         let begin = async {
             loop {
                 let connection = self.connection().await?;
-                let begun = InFlight::begin(
-                    Arc::clone(&connection),
-                    method,
-                    body,
-                    options,
-                    deadline,
-                    None,
-                );
+                let begin = |turn: Option<&CallTurn<'_>>| {
+                    let connection = Arc::clone(&connection);
+                    InFlight::begin(connection, method, body, options, deadline, None, turn)
+                };
+                let begun = match begin(None) {
+                    Err(NotBegun::Full) => begin(Some(&connection.turn().await)),
+                    begun => begun,
+                };
                 match begun {
                     Ok(in_flight) => return Ok(in_flight),
                     Err(NotBegun::Failed(error)) => return Err(error),
-                    Err(NotBegun::Full) => connection.room().await,
-                    Err(NotBegun::Gone) => {}
+                    Err(NotBegun::Full | NotBegun::Gone) => {}
                 }
             }
         };
@@ -333,8 +385,8 @@ impl Client {
     }
 
     fn deadline(&self, options: &CallOptions) -> Option<Instant> {
-        let limit = options.timeout.or(self.0.config.call_timeout)?;
-        now().checked_add(limit)
+        let limit = options.timeout.or(self.0.config.call_timeout);
+        context::deadline(limit, options.is_detached)
     }
 
     /// The open connection, or a new one. Everyone who asks meanwhile waits for the same dial, and nobody for longer

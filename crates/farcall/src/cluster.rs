@@ -22,7 +22,7 @@ use crate::balance::{Balance, TwoChoices};
 use crate::channel::Via;
 use crate::client::{CallOptions, RawReply};
 use crate::discover::{Discover, Snapshot};
-use crate::{Address, Call, Client, Code, Error, Pending, Reached, Result, registry};
+use crate::{Address, Call, Client, Code, Error, Pending, Reached, Result, context, registry};
 
 type Fleet = fleet::Fleet<Client>;
 type Line = fleet::Line<Client>;
@@ -267,7 +267,8 @@ impl Cluster {
         body: Body<'_>,
         limit: Option<Duration>,
     ) -> Result<Vec<(Address, Result<RawReply>)>> {
-        let deadline = Deadline::after(limit.or(self.0.config.call_timeout));
+        let limit = limit.or(self.0.config.call_timeout);
+        let deadline = Deadline(context::deadline(limit, false));
         let fleet = self.0.fleet(deadline).await;
         if fleet.all().len() == 0 {
             return Err(nobody(&fleet));
@@ -298,7 +299,7 @@ impl Cluster {
     ) -> Result<RawReply> {
         let inner = &*self.0;
         let limit = options.timeout.or(inner.config.call_timeout);
-        let deadline = Deadline::after(limit);
+        let deadline = Deadline(context::deadline(limit, options.is_detached));
         inner.fleet(deadline).await;
         let mut tried = HashSet::new();
         let mut last = None;
@@ -459,10 +460,6 @@ async fn follow(
 struct Deadline(Option<Instant>);
 
 impl Deadline {
-    fn after(limit: Option<Duration>) -> Deadline {
-        Deadline(limit.and_then(|limit| now().checked_add(limit)))
-    }
-
     fn left(self) -> Option<Duration> {
         self.0
             .map(|deadline| deadline.saturating_duration_since(now()))

@@ -49,6 +49,21 @@
 //! - [`Error`] is what ends a call; [`Error::is_retryable`] tells whether the handler surely did not run.
 //! - [`Address`] and [`Target`] are the forms in which servers and clusters are named.
 //!
+//! # Beside argument and reply
+//!
+//! Everything here is agreed on in the handshake: a peer that is older, or Go's, goes without and calls on.
+//!
+//! | what | client | handler |
+//! |---|---|---|
+//! | deadline | [`Call::timeout`] | [`Context::deadline`]; calls that the handler makes end with it |
+//! | cancellation | dropping the call | its future is dropped |
+//! | metadata | [`Call::metadata`], [`Call::with_metadata`] | [`Context::metadata`], [`Context::reply_metadata`] |
+//! | code and details of an error | [`Error::code`], [`Error::details`] | [`Error::new`], [`Error::with_details`] |
+//! | no reply wanted | [`Call::one_way`], `#[rpc(one_way)]` | |
+//! | harmless when run twice | [`Call::idempotent`], `#[rpc(idempotent)]` | [`Context::is_idempotent`] |
+//! | is it there? | [`Client::ping`], [`ClientBuilder::keep_alive`] | |
+//! | compression | [`ClientBuilder::compression`] | |
+//!
 //! # Limits
 //!
 //! What a peer can make this process hold is bounded by [`Limits`] and the builders' settings; every bound has a default:
@@ -58,6 +73,7 @@
 //! # Features
 //!
 //! None is on unless asked for. `tls`: etcd over TLS ([`registry::Etcd`], targets `etcds://`), with rustls and ring.
+//! `zstd`: Zstandard for long bodies, beside LZ4, with its C library.
 //!
 //! # Types
 //!
@@ -98,14 +114,14 @@ mod server;
 
 pub use address::{Address, AddressError, Dialect, Target, TlsFiles, Transport};
 pub use channel::Channel;
-pub use client::{Call, CallFuture, Client, ClientBuilder, Pending};
+pub use client::{Call, CallFuture, Client, ClientBuilder, FromReply, Pending, Reply};
 pub use cluster::{Cluster, ClusterBuilder};
 pub use context::Context;
 pub use describe::{MethodTypes, ServiceTypes, describe, describe_types};
 pub use error::{Code, Error, Reached, Result};
 pub use farcall_gob::{Gob, Schema, Serde, TypeSyntaxError};
 pub use farcall_macros::{message, service};
-pub use farcall_wire::{Codec, Dynamic, Limits, Message};
+pub use farcall_wire::{Codec, Compression, Dynamic, Limits, Message};
 pub use registry::Registry;
 pub use router::{Method, MethodSnapshot, RegisterError, Service, ServiceSnapshot};
 pub use server::{Handle, Server, ServerBuilder, StartError};
@@ -117,6 +133,8 @@ pub use tls::{ClientTls, Pem, TlsError};
 pub mod __private {
     pub use farcall_gob as gob;
     pub use serde;
+
+    pub use crate::client::RawReply;
 }
 
 /// The program in the README compiles and runs.

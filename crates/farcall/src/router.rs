@@ -12,6 +12,7 @@ use farcall_gob::Schema;
 use farcall_wire::{Body, BodyRef, JsonCall, Message};
 use rustc_hash::FxHashMap;
 
+use crate::context::ReplyMetadata;
 use crate::{Code, Context, Error, Result};
 
 /// A handler at work. Its last step hands its reply over, so it ends with nothing, or with the error to send.
@@ -32,6 +33,10 @@ pub(crate) struct Request {
     pub(crate) json: Option<Box<JsonCall>>,
     /// True once the call has its end. It is kept where a handler can outlive its call: on a blocking thread.
     pub(crate) is_over: Option<Arc<AtomicBool>>,
+    /// The caller waits for nothing.
+    pub(crate) is_one_way: bool,
+    /// What the handler sends back beside the reply, if the caller takes it.
+    pub(crate) metadata: Option<ReplyMetadata>,
 }
 
 impl Request {

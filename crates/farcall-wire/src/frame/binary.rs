@@ -10,12 +10,14 @@
 //! error   u8 code, then varint length, text
 //! load    u16 little endian calls in flight, u8 utilisation
 //! meta    varint count, then that many names and values, each a varint length and text
+//! flags   u8
 //! body    the rest
 //! ```
 //!
 //! A varint is seven bits a byte, lowest first, the highest bit set on all but the last.
 
-use super::{Header, Kind, Load, Step};
+use super::pack::{Compression, Packed};
+use super::{Flags, Header, Kind, Load, Step};
 use crate::{Body, BodyRef, Codec, EncodeError, Limits, Violation};
 
 const METHOD: u8 = 1;
@@ -23,13 +25,16 @@ const TIMEOUT: u8 = 1 << 1;
 const ERROR: u8 = 1 << 2;
 const LOAD: u8 = 1 << 3;
 const META: u8 = 1 << 4;
-const KNOWN: u8 = METHOD | TIMEOUT | ERROR | LOAD | META;
+const FLAGS: u8 = 1 << 5;
+const KNOWN: u8 = METHOD | TIMEOUT | ERROR | LOAD | META | FLAGS;
 
 const LENGTH_LEN: usize = 4;
 
 pub(super) struct Reader {
     pub(super) codec: Codec,
     pub(super) header: Header,
+    /// The header holds more than a Seq and a method: most have no more, and need not be emptied for the next one.
+    has_more: bool,
     len_max: usize,
 }
 
@@ -38,6 +43,7 @@ impl Reader {
         Reader {
             codec,
             header: Header::default(),
+            has_more: false,
             len_max: limits.message_len_max,
         }
     }
@@ -60,8 +66,7 @@ impl Reader {
         let Some(frame) = rest.get(..length) else {
             return Ok(more(length - rest.len()));
         };
-        let body = read_header(frame, &mut self.header)
-            .ok_or_else(|| Violation::new("a frame's header is malformed"))??;
+        let body = self.read_header(frame)?;
         Ok(Step::Message {
             consumed: LENGTH_LEN + length,
             body,
@@ -71,24 +76,48 @@ impl Reader {
     pub(super) fn body<'a>(&self, raw: &'a [u8]) -> BodyRef<'a> {
         BodyRef::Binary(self.codec, raw)
     }
+
+    /// Reads a header and gives what follows it.
+    fn read_header<'a>(&mut self, frame: &'a [u8]) -> Result<&'a [u8], Violation> {
+        let header = &mut self.header;
+        if std::mem::take(&mut self.has_more) {
+            header.clear();
+        }
+        let Some((&[kind, present], mut rest)) = frame.split_first_chunk() else {
+            return Err(malformed());
+        };
+        header.seq = varint(&mut rest).ok_or_else(malformed)?;
+        match present & METHOD {
+            0 => header.service_method.clear(),
+            _ => {
+                let method = chunk(&mut rest).ok_or_else(malformed)?;
+                // The next request often asks for the same one.
+                if method != header.service_method.as_bytes() {
+                    let method = std::str::from_utf8(method).map_err(|_| malformed())?;
+                    header.service_method.clear();
+                    header.service_method.push_str(method);
+                }
+            }
+        }
+        if kind == 0 && present & !METHOD == 0 {
+            return Ok(rest);
+        }
+        self.has_more = true;
+        header.kind = Kind::from_number(kind.into())?;
+        if present & !KNOWN != 0 {
+            let text = format!("a frame has members that are not known: {present:#04x}");
+            return Err(Violation::new(text));
+        }
+        read_more(present, rest, header).ok_or_else(malformed)
+    }
 }
 
-/// Reads a header and gives what follows it. `None` where the frame ends too early or text is not UTF-8.
-fn read_header<'a>(frame: &'a [u8], header: &mut Header) -> Option<Result<&'a [u8], Violation>> {
-    header.clear();
-    let (&[kind, present], mut rest) = frame.split_first_chunk()?;
-    header.kind = match Kind::from_number(kind.into()) {
-        Ok(kind) => kind,
-        Err(violation) => return Some(Err(violation)),
-    };
-    if present & !KNOWN != 0 {
-        let text = format!("a frame has members that are not known: {present:#04x}");
-        return Some(Err(Violation::new(text)));
-    }
-    header.seq = varint(&mut rest)?;
-    if present & METHOD != 0 {
-        header.service_method.push_str(text(&mut rest)?);
-    }
+fn malformed() -> Violation {
+    Violation::new("a frame's header is malformed")
+}
+
+/// Reads what few headers have. `None` where the frame ends too early or text is not UTF-8.
+fn read_more<'a>(present: u8, mut rest: &'a [u8], header: &mut Header) -> Option<&'a [u8]> {
     if present & TIMEOUT != 0 {
         header.timeout_ns = varint(&mut rest)?;
     }
@@ -113,18 +142,32 @@ fn read_header<'a>(frame: &'a [u8], header: &mut Header) -> Option<Result<&'a [u
             header.metadata.push((name, value));
         }
     }
-    Some(Ok(rest))
+    if present & FLAGS != 0 {
+        let (&[flags], after) = rest.split_first_chunk()?;
+        rest = after;
+        header.flags = Flags::from_bits(flags.into());
+    }
+    Some(rest)
+}
+
+/// Bytes with their length before them.
+fn chunk<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let len = usize::try_from(varint(rest)?).ok()?;
+    let (chunk, after) = rest.split_at_checked(len)?;
+    *rest = after;
+    Some(chunk)
 }
 
 fn text<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
-    let len = usize::try_from(varint(rest)?).ok()?;
-    let (text, after) = rest.split_at_checked(len)?;
-    *rest = after;
-    std::str::from_utf8(text).ok()
+    std::str::from_utf8(chunk(rest)?).ok()
 }
 
 /// Reads a number of at most 64 bits.
 pub(crate) fn varint(rest: &mut &[u8]) -> Option<u64> {
+    if let [byte @ ..0x80, after @ ..] = *rest {
+        *rest = after;
+        return Some(u64::from(*byte));
+    }
     let mut number = 0_u64;
     for shift in (0..64).step_by(7) {
         let (&byte, after) = rest.split_first()?;
@@ -142,12 +185,25 @@ pub(crate) fn varint(rest: &mut &[u8]) -> Option<u64> {
     None
 }
 
-pub(crate) fn put_varint(mut number: u64, out: &mut Vec<u8>) {
+/// The bytes that any number of 64 bits fits into.
+const VARINT_MAX: usize = 10;
+
+pub(crate) fn put_varint(number: u64, out: &mut Vec<u8>) {
+    let mut bytes = [0; VARINT_MAX];
+    let len = varint_into(number, &mut bytes);
+    out.extend_from_slice(&bytes[..len]);
+}
+
+/// Writes a number into `out`, which must have room for any, and gives its length.
+fn varint_into(mut number: u64, out: &mut [u8]) -> usize {
+    let mut len = 0;
     while number >= 0x80 {
-        out.push(number as u8 | 0x80);
+        out[len] = number as u8 | 0x80;
         number >>= 7;
+        len += 1;
     }
-    out.push(number as u8);
+    out[len] = number as u8;
+    len + 1
 }
 
 pub(super) struct Writer {
@@ -165,35 +221,75 @@ impl Writer {
 
     pub(super) fn write(&mut self, body: Body<'_>, out: &mut Vec<u8>) -> Result<(), EncodeError> {
         let start = out.len();
-        out.extend_from_slice(&[0; LENGTH_LEN]);
         write_header(&self.header, out);
         body.to_binary(self.codec, out)?;
-        let length = out.len() - start - LENGTH_LEN;
-        let length = u32::try_from(length)
-            .map_err(|_| EncodeError::new("frame", "it is longer than 4 GiB"))?;
-        if let Some(place) = out.get_mut(start..start + LENGTH_LEN) {
-            place.copy_from_slice(&length.to_le_bytes());
+        write_length(start, out)
+    }
+
+    /// As [`Writer::write`], with the body compressed if it is long.
+    pub(super) fn write_packed(
+        &mut self,
+        compression: Compression,
+        body: Body<'_>,
+        room: &mut Vec<u8>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), EncodeError> {
+        body.to_binary(self.codec, room)?;
+        let packed = compression.pack(room);
+        if let Packed::Smaller(_) = packed {
+            self.header.flags |= Flags::COMPRESSED;
         }
-        Ok(())
+        let start = out.len();
+        write_header(&self.header, out);
+        match packed {
+            Packed::Smaller(bytes) => out.extend_from_slice(&bytes),
+            Packed::AsItWas => out.extend_from_slice(room),
+        }
+        write_length(start, out)
     }
 }
 
+/// Fills in how long the frame is that begins at `start`.
+fn write_length(start: usize, out: &mut [u8]) -> Result<(), EncodeError> {
+    let length = u32::try_from(out.len() - start - LENGTH_LEN)
+        .map_err(|_| EncodeError::new("frame", "it is longer than 4 GiB"))?;
+    if let Some(place) = out.get_mut(start..start + LENGTH_LEN) {
+        place.copy_from_slice(&length.to_le_bytes());
+    }
+    Ok(())
+}
+
+/// Writes the header, behind room for the frame's length.
 fn write_header(header: &Header, out: &mut Vec<u8>) {
     let bit = |is_there: bool, bit| if is_there { bit } else { 0 };
-    let present = bit(!header.service_method.is_empty(), METHOD)
-        | bit(header.timeout_ns > 0, TIMEOUT)
+    let more = bit(header.timeout_ns > 0, TIMEOUT)
         | bit(!header.error.is_empty(), ERROR)
         | bit(header.load != Load::default(), LOAD)
-        | bit(!header.metadata.is_empty(), META);
+        | bit(!header.metadata.is_empty(), META)
+        | bit(header.flags != Flags::default(), FLAGS);
+    let method = header.service_method.as_bytes();
+    // Put together first and appended once: that is what most headers are.
+    let mut front = [0; LENGTH_LEN + 2 + 2 * VARINT_MAX];
+    front[LENGTH_LEN] = header.kind.number();
+    front[LENGTH_LEN + 1] = more | bit(!method.is_empty(), METHOD);
+    let mut len = LENGTH_LEN + 2;
+    len += varint_into(header.seq, &mut front[len..]);
+    if !method.is_empty() {
+        len += varint_into(method.len() as u64, &mut front[len..]);
+    }
+    out.extend_from_slice(&front[..len]);
+    out.extend_from_slice(method);
+    if more != 0 {
+        write_more(header, more, out);
+    }
+}
+
+/// Writes what few headers have.
+fn write_more(header: &Header, present: u8, out: &mut Vec<u8>) {
     let put_text = |text: &str, out: &mut Vec<u8>| {
         put_varint(text.len() as u64, out);
         out.extend_from_slice(text.as_bytes());
     };
-    out.extend_from_slice(&[header.kind.number(), present]);
-    put_varint(header.seq, out);
-    if present & METHOD != 0 {
-        put_text(&header.service_method, out);
-    }
     if present & TIMEOUT != 0 {
         put_varint(header.timeout_ns, out);
     }
@@ -211,6 +307,9 @@ fn write_header(header: &Header, out: &mut Vec<u8>) {
             put_text(name, out);
             put_text(value, out);
         }
+    }
+    if present & FLAGS != 0 {
+        out.push(header.flags.to_bits());
     }
 }
 

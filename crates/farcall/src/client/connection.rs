@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use farcall_wire::{
-    Body, BodyKind, Calls, Code, Features, FrameReader, FrameWriter, Framing, GEERPC_PATH,
+    Body, BodyKind, Calls, Code, Features, Flags, FrameReader, FrameWriter, Framing, GEERPC_PATH,
     GO_RPC_PATH, Hello, Kind, Limits, Side, Step, TINYRPC_PATH, Violation, connect_request,
     go_duration, read_connected,
 };
@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use super::{CallOptions, Config};
 use crate::inbox::{Inbox, Kept};
-use crate::link::{Link, Sending, now, wake_all};
+use crate::link::{Link, Sending, Turn, now, wake_all};
 use crate::transport::{ReadHalf, Stream};
 use crate::{Address, Dialect, Error, Reached, Result, Transport};
 
@@ -25,9 +25,18 @@ use crate::{Address, Dialect, Error, Reached, Result, Transport};
 const STALL_MAX: Duration = Duration::from_secs(60);
 /// How long a server may take to close its side of a connection that was closed here.
 const LINGER: Duration = Duration::from_secs(2);
+/// A Seq that no call on farcall's own protocol gets.
+const NO_CALL: u64 = 0;
 
-/// What a call ends with: the bytes of its reply, or why there are none.
-type Outcome = Result<Kept>;
+/// What a call ends with: its reply, or why there is none.
+type Outcome = Result<Received>;
+
+/// A good reply as it came.
+#[derive(Default)]
+pub(crate) struct Received {
+    pub(crate) body: Kept,
+    pub(crate) metadata: Vec<(String, String)>,
+}
 
 /// An open connection.
 pub(crate) struct Connection {
@@ -40,13 +49,15 @@ pub(crate) struct Connection {
 }
 
 /// The client's part of a connection's state.
-struct Waiting {
+pub(crate) struct Waiting {
     calls: Calls<Outcome>,
     /// How many calls the server has at work for one connection. More would only keep it from reading what is behind
     /// them, their cancels too.
     in_flight_max: usize,
     state: State,
     is_timing: bool,
+    /// Counts the times that something came.
+    heard: u64,
 }
 
 enum State {
@@ -56,11 +67,14 @@ enum State {
     Lost,
 }
 
+/// The right to begin a call before those that wait.
+pub(crate) type CallTurn<'a> = Turn<'a, Waiting>;
+
 /// Why a call could not begin on a connection.
 pub(crate) enum NotBegun {
     /// The connection takes no more calls: another one is needed.
     Gone,
-    /// Too much is queued, or too many calls run: wait for [`Connection::room`].
+    /// Too much is queued, or too many calls run: wait for [`Connection::turn`].
     Full,
     /// The argument cannot be encoded.
     Failed(Error),
@@ -93,7 +107,8 @@ impl Connection {
                     let text = format!("cannot open a conversation with {address}: {trouble}");
                     Error::new(Code::Unavailable, text).with_reached(Reached::NotSent)
                 })?;
-        let frames = FrameReader::new(framing, Side::Client, &config.limits);
+        let frames = FrameReader::new(framing, Side::Client, &config.limits)
+            .with_compression(features.compression());
         let first_seq = match framing {
             // As in Go's own clients.
             Framing::NetRpc | Framing::JsonRpc => 0,
@@ -101,12 +116,13 @@ impl Connection {
         };
         let connection = Arc::new(Connection {
             link: Link::new(
-                FrameWriter::new(framing, Side::Client),
+                FrameWriter::new(framing, Side::Client).with_compression(features.compression()),
                 Waiting {
                     calls: Calls::new(first_seq),
                     in_flight_max,
                     state: State::Open,
                     is_timing: false,
+                    heard: 0,
                 },
             ),
             body_kind: frames.body_kind(),
@@ -114,6 +130,9 @@ impl Connection {
             peer: address.to_string(),
             earlier: Notify::new(),
         });
+        if let (true, Some(interval)) = (features.ping, config.keep_alive) {
+            tokio::spawn(keep_alive(Arc::downgrade(&connection), interval));
+        }
         let Stream { reader, writer, .. } = stream;
         let reading = LoseOnDrop(Arc::clone(&connection));
         let mut reading =
@@ -132,7 +151,8 @@ impl Connection {
         Ok(connection)
     }
 
-    /// Sends a request. Its reply is to be polled for under the Seq returned, once now or when the waker was woken.
+    /// Sends a request. Its reply is to be polled for under the Seq returned, once now or when the waker was woken. There
+    /// is none for a one-way call. Whoever holds a turn goes before those who wait for one.
     pub(crate) fn begin(
         self: &Arc<Connection>,
         method: &str,
@@ -140,13 +160,15 @@ impl Connection {
         options: &CallOptions,
         deadline: Option<Instant>,
         waker: Option<&Waker>,
-    ) -> Result<u64, NotBegun> {
+        turn: Option<&CallTurn<'_>>,
+    ) -> Result<Option<u64>, NotBegun> {
         let mut sending = self.link.lock();
         match sending.side.state {
             State::Open => {}
             State::Draining | State::Lost => return Err(NotBegun::Gone),
         }
-        if !sending.has_room() || !sending.side.has_room() {
+        let goes_behind = turn.is_none() && sending.has_turns();
+        if !sending.has_room() || !sending.side.has_room() || goes_behind {
             return Err(NotBegun::Full);
         }
         let known = sending.side.calls.next_deadline();
@@ -162,6 +184,18 @@ impl Connection {
             if features.metadata {
                 header.metadata.extend_from_slice(&options.metadata);
             }
+            for (is_set, flag) in [
+                (features.one_way && options.is_one_way, Flags::ONE_WAY),
+                (
+                    features.idempotent && options.is_idempotent,
+                    Flags::IDEMPOTENT,
+                ),
+                (features.metadata && options.takes_metadata, Flags::METADATA),
+            ] {
+                if is_set {
+                    header.flags |= flag;
+                }
+            }
         });
         let writer = match sent {
             Ok(writer) => writer,
@@ -172,6 +206,13 @@ impl Connection {
                 return Err(NotBegun::Failed(error));
             }
         };
+        if options.is_one_way {
+            // A server that replies all the same replies to nobody.
+            sending.side.calls.forget(seq);
+            drop(sending);
+            wake_all(writer);
+            return Ok(None);
+        }
         let end = sending.end();
         sending.side.calls.set_end(seq, end);
         let times = deadline.is_some()
@@ -183,6 +224,23 @@ impl Connection {
         } else if deadline.is_some_and(|deadline| known.is_none_or(|known| deadline < known)) {
             self.earlier.notify_one();
         }
+        Ok(Some(seq))
+    }
+
+    /// Asks the server whether it is there. The answer is to be polled for like a reply.
+    pub(crate) fn ping(&self) -> Result<u64, NotBegun> {
+        if !self.features.ping {
+            let text = format!("{} does not understand pings", self.peer);
+            return Err(NotBegun::Failed(Error::new(Code::Unimplemented, text)));
+        }
+        let mut sending = self.link.lock();
+        let State::Open = sending.side.state else {
+            return Err(NotBegun::Gone);
+        };
+        let seq = sending.side.calls.start(None, None);
+        let writer = send_empty(&mut sending, Kind::Ping, seq);
+        drop(sending);
+        wake_all(writer);
         Ok(seq)
     }
 
@@ -197,7 +255,7 @@ impl Connection {
         let was_waiting = sending.side.calls.forget(seq);
         let mut wake = Vec::new();
         if was_waiting && self.features.cancel {
-            wake.extend(send_cancel(&mut sending, seq));
+            wake.extend(send_empty(&mut sending, Kind::Cancel, seq));
         }
         wake.extend(sending.retire());
         drop(sending);
@@ -209,9 +267,9 @@ impl Connection {
         &self.body_kind
     }
 
-    /// Waits until the connection takes more.
-    pub(crate) async fn room(&self) {
-        self.link.room(Waiting::has_room).await;
+    /// Waits until the connection takes another call, behind all calls that wait already.
+    pub(crate) async fn turn(&self) -> CallTurn<'_> {
+        self.link.turn(Waiting::has_room).await
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -277,7 +335,9 @@ impl Connection {
     /// Hands out every message that is whole, with one lock for all, and says how many bytes the next one lacks.
     fn receive(&self, frames: &mut FrameReader, inbox: &mut Inbox) -> Result<usize, Violation> {
         let mut wake = Vec::new();
+        let mut room = Vec::new();
         let mut sending = self.link.lock();
+        sending.side.heard = sending.side.heard.wrapping_add(1);
         let ended = loop {
             match frames.next(inbox.bytes()) {
                 Ok(Step::More { consumed, at_least }) => {
@@ -285,9 +345,24 @@ impl Connection {
                     break Ok(at_least);
                 }
                 Ok(Step::Message { consumed, body }) => {
-                    let body = Kept::copy(body);
-                    inbox.consume(consumed);
-                    sending.side.receive(frames, body, &mut wake);
+                    let body = match frames.expand(body, &mut room) {
+                        Ok(body) => body,
+                        Err(violation) => break Err(violation),
+                    };
+                    let body = match inbox.ends_with(consumed, body) {
+                        Some(len) => inbox.take(consumed, len),
+                        None => {
+                            let kept = Kept::copy(body);
+                            inbox.consume(consumed);
+                            kept
+                        }
+                    };
+                    if frames.header().kind == Kind::Ping {
+                        let seq = frames.header().seq;
+                        wake.extend(send_empty(&mut sending, Kind::Pong, seq));
+                    } else {
+                        sending.side.receive(frames, body, &mut wake);
+                    }
                 }
                 Err(violation) => break Err(violation),
             }
@@ -318,16 +393,16 @@ impl Waiting {
         let header = frames.header();
         match header.kind {
             Kind::Call => {
+                let seq = header.seq;
                 let outcome = match header.error.is_empty() {
-                    true => Ok(body),
-                    // Whatever the body of an error is, it is dropped.
-                    false => Err(Error::new(
-                        Code::from_number(header.code.into()),
-                        std::mem::take(&mut header.error),
-                    )),
+                    true => Ok(Received {
+                        body,
+                        metadata: std::mem::take(&mut header.metadata),
+                    }),
+                    false => Err(received_error(frames, &body)),
                 };
-                if !self.calls.finish(header.seq, outcome, wake) {
-                    tracing::trace!(seq = header.seq, "a reply came that nobody waits for");
+                if !self.calls.finish(seq, outcome, wake) {
+                    tracing::trace!(seq, "a reply came that nobody waits for");
                 }
             }
             Kind::GoAway => {
@@ -335,7 +410,10 @@ impl Waiting {
                     self.state = State::Draining;
                 }
             }
-            Kind::Cancel => {}
+            Kind::Pong => {
+                self.calls.finish(header.seq, Ok(Received::default()), wake);
+            }
+            Kind::Cancel | Kind::Ping | Kind::Item | Kind::End | Kind::Credit => {}
         }
     }
 }
@@ -352,13 +430,63 @@ impl Sending<Waiting> {
     }
 }
 
-fn send_cancel(sending: &mut Sending<Waiting>, seq: u64) -> Option<Waker> {
+/// Sends a message that has no body of its own.
+fn send_empty(sending: &mut Sending<Waiting>, kind: Kind, seq: u64) -> Option<Waker> {
     let sent = sending.send(Body::from(&()), |header| {
-        header.kind = Kind::Cancel;
+        header.kind = kind;
         header.seq = seq;
     });
     // The empty struct can always be encoded.
     sent.ok().flatten()
+}
+
+/// The error that a reply is.
+fn received_error(frames: &mut FrameReader, body: &Kept) -> Error {
+    let kind = frames.body_kind();
+    let header = frames.header();
+    let code = Code::from_number(header.code.into());
+    let mut error = Error::new(code, std::mem::take(&mut header.error));
+    if header.flags.has(Flags::REFUSED) {
+        error = error.with_reached(Reached::Refused);
+    }
+    // Otherwise its body says nothing.
+    if header.flags.has(Flags::DETAILS) {
+        error = error.with_received_details(kind, body.bytes());
+    }
+    error
+}
+
+/// Asks a server that has calls to answer and says nothing whether it is there, and ends the connection when no answer
+/// comes in as much time again.
+async fn keep_alive(connection: Weak<Connection>, interval: Duration) {
+    let mut heard = 0;
+    let mut was_asked = false;
+    loop {
+        tokio::time::sleep(interval).await;
+        let Some(connection) = connection.upgrade() else {
+            return;
+        };
+        let mut sending = connection.link.lock();
+        if let State::Lost = sending.side.state {
+            return;
+        }
+        let was_heard = std::mem::replace(&mut heard, sending.side.heard) != heard;
+        if was_heard || sending.side.calls.waiting() == 0 {
+            was_asked = false;
+            continue;
+        }
+        if was_asked {
+            drop(sending);
+            let interval = go_duration(interval);
+            connection.lose(&format!("no byte came for {interval} after a ping"));
+            return;
+        }
+        was_asked = true;
+        // No call has this Seq: that something comes is all that matters.
+        let writer = send_empty(&mut sending, Kind::Ping, NO_CALL);
+        drop(sending);
+        wake_all(writer);
+    }
 }
 
 /// Ends calls at their deadlines, while the connection lives.
@@ -392,7 +520,7 @@ async fn time_loop(connection: Weak<Connection>) {
             );
             for seq in expired {
                 if cancel {
-                    wake.extend(send_cancel(&mut sending, seq));
+                    wake.extend(send_empty(&mut sending, Kind::Cancel, seq));
                 }
             }
             wake.extend(sending.retire());
@@ -446,7 +574,8 @@ async fn shake_hands(
             Ok((framing, Features::default(), usize::MAX))
         }
         Dialect::Farcall => {
-            write(stream, &hello(config, Features::ALL)).await?;
+            let offered = Features::ALL.compressing(config.compression);
+            write(stream, &hello(config, offered)).await?;
             let (ack, len) =
                 read_until(stream, inbox, |input| Hello::read(input, &config.limits)).await?;
             inbox.consume(len);
@@ -457,7 +586,7 @@ async fn shake_hands(
                     config.codec
                 ));
             }
-            let features = ack.features().and(Features::ALL);
+            let features = ack.features().and(offered);
             let in_flight_max = ack.in_flight_max().unwrap_or(usize::MAX);
             Ok((Framing::Farcall(codec), features, in_flight_max))
         }

@@ -2,7 +2,6 @@
 //! They run through the same router, limits and counters as calls of every other dialect.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Instant;
 
 use farcall_wire::{Body, BodyRef, Codec};
 use hyper::header::{HOST, ORIGIN};
@@ -13,7 +12,9 @@ use super::Shared;
 use crate::context::Peer;
 use crate::describe::{MethodTypes, ServiceTypes, TYPES_PATH, Types};
 use crate::http::{self, Reply, Request, Surface};
+use crate::link::now;
 use crate::router::{Replier, ReplyTo, Router};
+use crate::run::TimeLimit;
 use crate::schema::{example, json_schema};
 use crate::{Code, Context, Error, Result, run};
 
@@ -111,7 +112,10 @@ async fn call(shared: &Shared, request: &Request) -> Result<Vec<u8>> {
         Ok((method, _)) => Arc::clone(method),
         Err(missing) => return Err(Error::new(Code::Unimplemented, missing.go_text(name))),
     };
-    let limit = shared.config.handle_timeout;
+    let limit = shared.config.handle_timeout.and_then(|limit| {
+        let deadline = now().checked_add(limit)?;
+        Some(TimeLimit { deadline, limit })
+    });
     let address = request
         .extensions()
         .get::<http::Peer>()
@@ -122,8 +126,10 @@ async fn call(shared: &Shared, request: &Request) -> Result<Vec<u8>> {
             dialect: "http",
             codec: Codec::Json,
         }),
-        deadline: limit.and_then(|limit| Instant::now().checked_add(limit)),
+        deadline: limit.map(|limit| limit.deadline),
         metadata: None,
+        is_idempotent: false,
+        reply_metadata: None,
     };
     let body = match request.body().trim_ascii() {
         [] => BodyRef::Zero,
@@ -178,7 +184,11 @@ impl ReplyTo for Kept {
 }
 
 fn failed(error: &Error) -> Reply {
-    let body = json!({ "error": { "code": error.code().as_str(), "message": error.message() } });
+    let mut body =
+        json!({ "error": { "code": error.code().as_str(), "message": error.message() } });
+    if let Some(Ok(details)) = error.details_json() {
+        body["error"]["details"] = details;
+    }
     http::json_text(status(error.code()), format!("{body}\n").into_bytes())
 }
 

@@ -21,6 +21,7 @@ mod partition;
 mod plain_serde;
 mod registry;
 mod script;
+mod semantics;
 mod service;
 mod shutdown;
 mod srv;
