@@ -71,6 +71,11 @@
 //! 8 KiB and 10 s for the opening of a connection, 4 MiB for a message, 128 levels of nesting, 256 handlers at work for
 //! a connection, 1 MiB of queued replies before a connection is read from no more, 10,000 connections.
 //!
+//! # Features
+//!
+//! None is on unless asked for. `tls`: etcd over TLS ([`registry::Etcd`], targets `etcds://`), with rustls and ring.
+//! `zstd`: Zstandard for long bodies, beside LZ4, with its C library.
+//!
 //! # Types
 //!
 //! An argument or a reply is any [`Message`]: numbers, strings, vectors, maps, `()`, and structs with [`message`]. The
@@ -82,6 +87,8 @@ mod error;
 mod address;
 mod backoff;
 mod slab;
+#[cfg(feature = "tls")]
+mod tls;
 mod transport;
 
 mod inbox;
@@ -107,7 +114,7 @@ mod dashboard;
 mod describe;
 mod server;
 
-pub use address::{Address, AddressError, Dialect, Target, Transport};
+pub use address::{Address, AddressError, Dialect, Target, TlsFiles, Transport};
 pub use channel::Channel;
 pub use client::{Call, CallFuture, Client, ClientBuilder, ClientState, FromReply, Pending, Reply};
 pub use cluster::{Cluster, ClusterBuilder};
@@ -120,6 +127,8 @@ pub use farcall_wire::{Codec, Compression, Dynamic, Limits, Message};
 pub use registry::Registry;
 pub use router::{Method, MethodSnapshot, RegisterError, Service, ServiceSnapshot};
 pub use server::{Handle, Server, ServerBuilder, StartError};
+#[cfg(feature = "tls")]
+pub use tls::{ClientTls, Pem, TlsError};
 
 /// What the attributes' code refers to. No part of the interface.
 #[doc(hidden)]
