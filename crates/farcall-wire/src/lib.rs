@@ -19,7 +19,7 @@ mod limits;
 mod sniff;
 
 pub use calls::Calls;
-pub use code::Code;
+pub use code::{CODE_REFUSED, Code};
 pub use codec::{Body, BodyRef, Codec, Dynamic, Encode, GobStream, Message};
 pub use connect::{
     GEERPC_CONNECTED, GEERPC_PATH, GO_RPC_CONNECTED, GO_RPC_PATH, TINYRPC_CONNECTED, TINYRPC_PATH,

@@ -5,6 +5,7 @@ use std::task::Waker;
 use farcall_wire::{Body, Dynamic, Message};
 
 use crate::client::{CallOptions, InFlight, RawReply};
+use crate::middleware::Metered;
 use crate::{Call, Client, Cluster, Pending, Result, Target};
 
 /// A client of one server or of a cluster: what a typed client is made of.
@@ -76,6 +77,14 @@ impl From<Cluster> for Channel {
 }
 
 impl Via<'_> {
+    /// Begins to measure a call, if calls are measured.
+    pub(crate) fn metered(self, method: &str) -> Option<Metered> {
+        match self {
+            Via::Client(client) => client.metered(method),
+            Via::Cluster(cluster) => cluster.metered(method),
+        }
+    }
+
     /// Begins a call if that takes no waiting.
     pub(crate) fn begin_now(
         self,
@@ -104,13 +113,14 @@ impl Via<'_> {
 
     pub(crate) fn go<R: Message>(self, method: &str, args: impl Message) -> Pending<R> {
         let options = CallOptions::default();
+        let metered = self.metered(method);
         match self.begin_now(method, Body::from(&args), &options, None) {
-            Some(Ok(in_flight)) => Pending::new(in_flight),
-            Some(Err(error)) => Pending::new(std::future::ready(Err(error))),
+            Some(Ok(in_flight)) => Pending::new(metered, in_flight),
+            Some(Err(error)) => Pending::new(metered, std::future::ready(Err(error))),
             None => {
                 let channel = self.to_channel();
                 let method = method.to_owned();
-                Pending::spawn(async move {
+                Pending::spawn(metered, async move {
                     channel
                         .via()
                         .invoke(&method, Body::from(&args), &options)

@@ -1,5 +1,6 @@
 //! Clients: one server, one connection that is made when it is needed, and made again when it was lost.
 
+mod around;
 mod call;
 pub(crate) mod connection;
 
@@ -15,12 +16,15 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+pub(crate) use around::around;
 pub use call::{Call, CallFuture, Pending};
 pub(crate) use call::{CallOptions, InFlight, RawReply};
 use connection::{Connection, NotBegun, connect_timed_out};
 
 use crate::channel::Via;
+use crate::context::Peer;
 use crate::link::now;
+use crate::middleware::{self, Layers, Metered, Meters, Middleware, Recorder, Stack};
 use crate::transport::Stream;
 use crate::{Address, Error, Reached, Result};
 
@@ -30,6 +34,8 @@ use crate::{Address, Error, Reached, Result};
 pub struct ClientBuilder {
     address: Address,
     config: Config,
+    layers: Stack,
+    meters: Option<Arc<Meters>>,
 }
 
 #[derive(Clone, Debug)]
@@ -63,6 +69,9 @@ pub struct Client(Arc<Inner>);
 struct Inner {
     address: Address,
     config: Config,
+    /// What stands around every call.
+    layers: Option<Layers>,
+    meters: Option<Arc<Meters>>,
     /// The connection made last, which may have ended since. Every call looks here, without a lock.
     current: ArcSwapOption<Connection>,
     state: Mutex<State>,
@@ -106,11 +115,25 @@ impl ClientBuilder {
         self
     }
 
+    /// Puts a [middleware](crate::middleware) around every call. The first that is added is the outermost.
+    pub fn layer(mut self, layer: impl Middleware) -> ClientBuilder {
+        self.layers.add(layer);
+        self
+    }
+
+    /// Measures every call, its layers included. Default: nobody does.
+    pub fn metrics(mut self, recorder: impl Recorder) -> ClientBuilder {
+        self.meters = Some(Arc::new(Meters::new(Arc::new(recorder))));
+        self
+    }
+
     /// A client that connects when it is first called.
     pub fn build(self) -> Client {
         Client(Arc::new(Inner {
             address: self.address,
             config: self.config,
+            layers: self.layers.layers(),
+            meters: self.meters,
             current: ArcSwapOption::empty(),
             state: Mutex::default(),
         }))
@@ -160,6 +183,8 @@ impl Client {
         ClientBuilder {
             address,
             config: Config::default(),
+            layers: Stack::default(),
+            meters: None,
         }
     }
 
@@ -221,9 +246,9 @@ impl Client {
             timeout: limit,
             ..CallOptions::default()
         };
-        self.invoke(method, Body::Dynamic(&args), &options)
-            .await?
-            .to_plain_json()
+        let calling = self.invoke(method, Body::Dynamic(&args), &options);
+        let reply = Metered::over(self.metered(method), calling).await?;
+        reply.to_plain_json()
     }
 
     /// Calls `Service.Method` with an argument that has no Rust type, and may be sent again. The reply's type is the
@@ -273,7 +298,12 @@ impl Client {
         self.connection().await.map(drop)
     }
 
-    /// Begins a call if that takes no waiting: when a connection is open and has room.
+    /// Begins to measure a call, if calls are measured.
+    pub(crate) fn metered(&self, method: &str) -> Option<Metered> {
+        self.0.meters.as_ref()?.begin(method)
+    }
+
+    /// Begins a call if that takes no waiting: when a connection is open and has room, and no layers stand before it.
     pub(crate) fn begin_now(
         &self,
         method: &str,
@@ -281,6 +311,9 @@ impl Client {
         options: &CallOptions,
         waker: Option<&Waker>,
     ) -> Option<Result<InFlight>> {
+        if self.0.layers.is_some() {
+            return None;
+        }
         let connection = Arc::clone(self.0.current.load().as_ref()?);
         let deadline = self.deadline(options);
         match InFlight::begin(connection, method, body, options, deadline, waker) {
@@ -290,8 +323,28 @@ impl Client {
         }
     }
 
-    /// Makes a call, connecting first if need be.
+    /// Makes a call, through the layers.
     pub(crate) async fn invoke(
+        &self,
+        method: &str,
+        body: Body<'_>,
+        options: &CallOptions,
+    ) -> Result<RawReply> {
+        let Some(layers) = &self.0.layers else {
+            return self.invoke_directly(method, body, options).await;
+        };
+        let peer = Peer::server(Some(&self.0.address), self.0.config.codec);
+        let deadline = self.deadline(options);
+        let call = middleware::Call::outgoing(method, peer, deadline, &options.metadata);
+        let make = |options: CallOptions| {
+            let call = async move { self.invoke_directly(method, body, &options).await };
+            Box::pin(call) as _
+        };
+        around(layers, call, make).await
+    }
+
+    /// Makes a call, connecting first if need be.
+    async fn invoke_directly(
         &self,
         method: &str,
         body: Body<'_>,
@@ -383,6 +436,7 @@ async fn dial(client: Arc<Inner>, done: watch::Sender<Option<Result<Arc<Connecti
         config,
         current,
         state,
+        ..
     } = &*client;
     let limit = config.connect_timeout;
     let opened = timeout(limit, Connection::open(address, config)).await;

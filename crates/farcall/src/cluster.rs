@@ -20,8 +20,10 @@ use tokio::time::timeout;
 
 use crate::balance::{Balance, TwoChoices};
 use crate::channel::Via;
-use crate::client::{CallOptions, RawReply};
+use crate::client::{CallOptions, RawReply, around};
+use crate::context::Peer;
 use crate::discover::{Discover, Snapshot};
+use crate::middleware::{self, Layers, Metered, Meters, Middleware, Recorder, Stack};
 use crate::{Address, Call, Client, Code, Error, Pending, Reached, Result, registry};
 
 type Fleet = fleet::Fleet<Client>;
@@ -36,6 +38,8 @@ pub struct ClusterBuilder {
     discover: Box<dyn Discover>,
     balance: Box<dyn Balance>,
     config: Config,
+    layers: Stack,
+    meters: Option<Meters>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -71,6 +75,9 @@ struct Inner {
     is_closed: Mutex<bool>,
     balance: Box<dyn Balance>,
     config: Config,
+    /// What stands around every call.
+    layers: Option<Layers>,
+    meters: Option<Meters>,
     following: AbortHandle,
 }
 
@@ -99,6 +106,19 @@ impl ClusterBuilder {
         self
     }
 
+    /// Puts a [middleware](crate::middleware) around every call, and so around all servers that it tries. The first that
+    /// is added is the outermost. In a broadcast, each server's call is one.
+    pub fn layer(mut self, layer: impl Middleware) -> ClusterBuilder {
+        self.layers.add(layer);
+        self
+    }
+
+    /// Measures every call, over all servers that it tries, its layers included. Default: nobody does.
+    pub fn metrics(mut self, recorder: impl Recorder) -> ClusterBuilder {
+        self.meters = Some(Meters::new(Arc::new(recorder)));
+        self
+    }
+
     /// The cluster. It looks for servers from now on, and connects to each when it is first called.
     ///
     /// # Panics
@@ -109,7 +129,10 @@ impl ClusterBuilder {
             discover,
             balance,
             config,
+            layers,
+            meters,
         } = self;
+        let layers = layers.layers();
         let mut snapshots = discover.watch();
         let first = Arc::clone(&snapshots.borrow_and_update());
         let (whole, is_whole) = oneshot::channel();
@@ -119,6 +142,8 @@ impl ClusterBuilder {
             is_closed: Mutex::new(false),
             balance,
             config,
+            layers,
+            meters,
             following: tokio::spawn(follow(inner.clone(), snapshots, is_whole)).abort_handle(),
         }));
         cluster.0.take_over(first);
@@ -135,6 +160,8 @@ impl Cluster {
             discover: Box::new(discover),
             balance: Box::new(TwoChoices),
             config: Config::default(),
+            layers: Stack::default(),
+            meters: None,
         }
     }
 
@@ -185,7 +212,8 @@ impl Cluster {
             timeout: limit,
             ..CallOptions::default()
         };
-        let reply = self.invoke(method, Body::Dynamic(&args), &options).await?;
+        let calling = self.invoke(method, Body::Dynamic(&args), &options);
+        let reply = Metered::over(self.metered(method), calling).await?;
         reply.to_plain_json()
     }
 
@@ -279,9 +307,23 @@ impl Cluster {
         let calls = fleet.all().map(|line| {
             let options = &options;
             let call = async move {
-                let _busy = line.busy();
-                let outcome = line.client.invoke(method, body, options).await;
-                note(line, &outcome);
+                let make = |options: CallOptions| {
+                    let call = async move {
+                        let _busy = line.busy();
+                        let outcome = line.client.invoke(method, body, &options).await;
+                        note(line, &outcome);
+                        outcome
+                    };
+                    Box::pin(call) as Pin<Box<dyn Future<Output = _> + Send>>
+                };
+                let call = async {
+                    let Some(layers) = &self.0.layers else {
+                        return make(options.clone()).await;
+                    };
+                    let call = self.outgoing(Some(&line.address), method, options);
+                    around(layers, call, make).await
+                };
+                let outcome = Metered::over(self.metered(method), call).await;
                 (line.address.clone(), outcome)
             };
             Box::pin(call) as Pin<Box<dyn Future<Output = _> + Send>>
@@ -289,8 +331,44 @@ impl Cluster {
         Ok(all(calls.collect()).await)
     }
 
-    /// Makes a call on one server after the other, until one of them may have got it.
+    /// Begins to measure a call, if calls are measured.
+    pub(crate) fn metered(&self, method: &str) -> Option<Metered> {
+        self.0.meters.as_ref()?.begin(method)
+    }
+
+    /// Makes a call, through the layers.
     pub(crate) async fn invoke(
+        &self,
+        method: &str,
+        body: Body<'_>,
+        options: &CallOptions,
+    ) -> Result<RawReply> {
+        let Some(layers) = &self.0.layers else {
+            return self.invoke_directly(method, body, options).await;
+        };
+        let make = |options: CallOptions| {
+            let call = async move { self.invoke_directly(method, body, &options).await };
+            Box::pin(call) as _
+        };
+        let call = self.outgoing(None, method, options);
+        around(layers, call, make).await
+    }
+
+    /// A call as layers see it, of a server that is known or is chosen later.
+    fn outgoing(
+        &self,
+        server: Option<&Address>,
+        method: &str,
+        options: &CallOptions,
+    ) -> middleware::Call {
+        let peer = Peer::server(server, self.0.config.codec);
+        let limit = options.timeout.or(self.0.config.call_timeout);
+        let Deadline(deadline) = Deadline::after(limit);
+        middleware::Call::outgoing(method, peer, deadline, &options.metadata)
+    }
+
+    /// Makes a call on one server after the other, until one of them may have got it.
+    async fn invoke_directly(
         &self,
         method: &str,
         body: Body<'_>,
@@ -488,8 +566,13 @@ fn now() -> Instant {
 
 /// True when another server may be able to do what this one surely did not.
 fn goes_elsewhere(error: &Error) -> bool {
-    // An argument that cannot be encoded cannot be encoded for anyone.
-    error.is_retryable() && error.code() != Code::InvalidArgument
+    match error.reached() {
+        // An argument that cannot be encoded cannot be encoded for anyone.
+        Reached::NotSent => error.code() != Code::InvalidArgument,
+        // Who may not call one server may call no other.
+        Reached::Refused => matches!(error.code(), Code::ResourceExhausted | Code::Unavailable),
+        Reached::Unknown | Reached::Answered => false,
+    }
 }
 
 /// Remembers whether the server could be reached.

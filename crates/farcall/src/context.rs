@@ -1,11 +1,14 @@
 //! What a handler can know about its call beside the argument.
 
+use std::any::{Any, TypeId};
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use farcall_wire::Codec;
 
 use crate::link::now;
+use crate::{Address, Dialect};
 
 /// Who is at the other end of a connection.
 #[derive(Debug)]
@@ -14,6 +17,19 @@ pub(crate) struct Peer {
     /// `farcall`, `tinyrpc`, `net/rpc`.
     pub(crate) dialect: &'static str,
     pub(crate) codec: Codec,
+}
+
+impl Peer {
+    /// The server of a client; without an address, one that a cluster chooses later.
+    pub(crate) fn server(address: Option<&Address>, codec: Codec) -> Arc<Peer> {
+        Arc::new(Peer {
+            address: address.map(Address::to_string).unwrap_or_default(),
+            dialect: address
+                .map_or(Dialect::Farcall, |address| address.dialect)
+                .name(),
+            codec,
+        })
+    }
 }
 
 /// The call that a handler serves: who calls, how much time is left, what came along.
@@ -33,6 +49,18 @@ pub struct Context {
     pub(crate) peer: Arc<Peer>,
     pub(crate) deadline: Option<Instant>,
     pub(crate) metadata: Option<Arc<[(String, String)]>>,
+    /// What layers left for those behind them.
+    pub(crate) values: Option<Arc<Values>>,
+}
+
+/// Values by their types. There are few, so they are searched in turn.
+#[derive(Clone, Default)]
+pub(crate) struct Values(Vec<(TypeId, Arc<dyn Any + Send + Sync>)>);
+
+impl fmt::Debug for Values {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} values", self.0.len())
+    }
 }
 
 impl Context {
@@ -68,5 +96,23 @@ impl Context {
         pairs
             .find(|(given, _)| given == name)
             .map(|(_, value)| value.as_str())
+    }
+
+    /// All metadata, in the order given.
+    pub(crate) fn pairs(&self) -> &[(String, String)] {
+        self.metadata.as_deref().unwrap_or_default()
+    }
+
+    /// The value of this type that a [layer](crate::middleware) left for the handler: who calls, for instance.
+    pub fn get<T: Any + Send + Sync>(&self) -> Option<&T> {
+        let Values(values) = self.values.as_deref()?;
+        let (_, value) = values.iter().find(|(id, _)| *id == TypeId::of::<T>())?;
+        value.downcast_ref()
+    }
+
+    pub(crate) fn insert<T: Any + Send + Sync>(&mut self, value: T) {
+        let values = Arc::make_mut(self.values.get_or_insert_default());
+        values.0.retain(|(id, _)| *id != TypeId::of::<T>());
+        values.0.push((TypeId::of::<T>(), Arc::new(value)));
     }
 }

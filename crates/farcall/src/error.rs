@@ -86,6 +86,12 @@ impl Error {
         self.0.source = Some(Arc::new(source));
         self
     }
+
+    #[cfg(feature = "tower")]
+    pub(crate) fn with_boxed_source(mut self, source: Box<dyn StdError + Send + Sync>) -> Error {
+        self.0.source = Some(source.into());
+        self
+    }
 }
 
 impl fmt::Display for Error {

@@ -46,6 +46,7 @@
 //! - [`Client`] calls one server, [`Cluster`] whichever of many is chosen. [`Channel`] is either: typed clients are made
 //!   of it.
 //! - [`discover`] is who is there, [`registry`] who keeps the list, [`balance`] who gets a call.
+//! - [`middleware`] is what stands around calls, on either side: tracing, checks, limits, functions of one's own.
 //! - [`Error`] is what ends a call; [`Error::is_retryable`] tells whether the handler surely did not run.
 //! - [`Address`] and [`Target`] are the forms in which servers and clusters are named.
 //!
@@ -71,6 +72,7 @@ mod inbox;
 mod link;
 
 mod context;
+pub mod middleware;
 mod router;
 mod run;
 mod schema;

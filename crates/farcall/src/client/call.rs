@@ -11,7 +11,8 @@ use farcall_wire::{Body, Code, Message};
 
 use super::connection::{Connection, NotBegun};
 use crate::channel::Via;
-use crate::inbox::Kept;
+use crate::middleware::Metered;
+pub(crate) use crate::middleware::Reply as RawReply;
 use crate::{Error, Result};
 
 /// What a caller can say about one call.
@@ -73,13 +74,20 @@ impl<'a, R: Message> IntoFuture for Call<'a, R> {
     type IntoFuture = CallFuture<'a, R>;
 
     fn into_future(self) -> CallFuture<'a, R> {
-        CallFuture(Stage::New(self))
+        CallFuture {
+            stage: Stage::New(self),
+            metered: None,
+        }
     }
 }
 
 /// The future of a [`Call`].
 #[must_use = "futures do nothing unless polled"]
-pub struct CallFuture<'a, R>(Stage<'a, R>);
+pub struct CallFuture<'a, R> {
+    stage: Stage<'a, R>,
+    /// From the first poll on, if calls are measured.
+    metered: Option<Metered>,
+}
 
 enum Stage<'a, R> {
     New(Call<'a, R>),
@@ -98,9 +106,9 @@ impl<R: Message> Future for CallFuture<'_, R> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<R>> {
         loop {
-            let raw = match &mut self.0 {
+            let raw = match &mut self.stage {
                 Stage::New(_) => {
-                    let Stage::New(call) = std::mem::replace(&mut self.0, Stage::Over) else {
+                    let Stage::New(call) = std::mem::replace(&mut self.stage, Stage::Over) else {
                         continue;
                     };
                     let Call {
@@ -110,26 +118,31 @@ impl<R: Message> Future for CallFuture<'_, R> {
                         options,
                         ..
                     } = call;
+                    self.metered = via.metered(method);
                     match via.begin_now(method, body, &options, Some(context.waker())) {
                         // The reply wakes this task: there is no need to look for it now.
                         Some(Ok(in_flight)) => {
-                            self.0 = Stage::Sent(in_flight);
+                            self.stage = Stage::Sent(in_flight);
                             return Poll::Pending;
                         }
-                        Some(Err(error)) => return Poll::Ready(Err(error)),
+                        Some(Err(error)) => Err(error),
                         None => {
                             let invoking = async move { via.invoke(method, body, &options).await };
-                            self.0 = Stage::Slow(Box::pin(invoking));
+                            self.stage = Stage::Slow(Box::pin(invoking));
+                            continue;
                         }
                     }
-                    continue;
                 }
                 Stage::Sent(in_flight) => ready!(Pin::new(in_flight).poll(context)),
                 Stage::Slow(invoking) => ready!(invoking.as_mut().poll(context)),
                 Stage::Over => panic!("a call was polled after its end"),
             };
-            self.0 = Stage::Over;
-            return Poll::Ready(raw.and_then(|raw| raw.decode()));
+            self.stage = Stage::Over;
+            let outcome = raw.and_then(|raw| raw.decode());
+            if let Some(metered) = self.metered.take() {
+                metered.end(&outcome);
+            }
+            return Poll::Ready(outcome);
         }
     }
 }
@@ -140,25 +153,29 @@ impl<R: Message> Future for CallFuture<'_, R> {
 #[must_use = "dropping it gives the call up"]
 pub struct Pending<R> {
     running: Pin<Box<dyn Future<Output = Result<RawReply>> + Send>>,
+    metered: Option<Metered>,
     reply: PhantomData<fn() -> R>,
 }
 
 impl<R> Pending<R> {
     pub(crate) fn new(
+        metered: Option<Metered>,
         running: impl Future<Output = Result<RawReply>> + Send + 'static,
     ) -> Pending<R> {
         Pending {
             running: Box::pin(running),
+            metered,
             reply: PhantomData,
         }
     }
 
     /// On a task of its own, so that it runs before it is awaited.
     pub(crate) fn spawn(
+        metered: Option<Metered>,
         running: impl Future<Output = Result<RawReply>> + Send + 'static,
     ) -> Pending<R> {
         let mut task = AbortOnDrop(tokio::spawn(running));
-        Pending::new(async move {
+        Pending::new(metered, async move {
             (&mut task.0).await.unwrap_or_else(|error| {
                 let text = format!("the task of the call ended: {error}");
                 Err(Error::new(Code::Internal, text))
@@ -181,7 +198,11 @@ impl<R: Message> Future for Pending<R> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<R>> {
         let raw = ready!(self.running.as_mut().poll(context));
-        Poll::Ready(raw.and_then(|raw| raw.decode()))
+        let outcome = raw.and_then(|raw| raw.decode());
+        if let Some(metered) = self.metered.take() {
+            metered.end(&outcome);
+        }
+        Poll::Ready(outcome)
     }
 }
 
@@ -218,11 +239,8 @@ impl Future for InFlight {
             .as_ref()
             .expect("a call is not polled after its end");
         let outcome = ready!(connection.poll_reply(self.seq, context));
-        let connection = self.connection.take();
-        Poll::Ready(outcome.map(|bytes| RawReply {
-            connection: connection.expect("it was there just now"),
-            bytes,
-        }))
+        let connection = self.connection.take().expect("it was there just now");
+        Poll::Ready(outcome.map(|bytes| RawReply::received(connection, bytes)))
     }
 }
 
@@ -232,30 +250,4 @@ impl Drop for InFlight {
             connection.forget(self.seq);
         }
     }
-}
-
-/// A good reply that was not decoded yet.
-pub(crate) struct RawReply {
-    connection: Arc<Connection>,
-    bytes: Kept,
-}
-
-impl RawReply {
-    pub(crate) fn decode<R: Message>(self) -> Result<R> {
-        let body = self.connection.body_kind().body(self.bytes.bytes());
-        body.decode().map_err(undecodable)
-    }
-
-    pub(crate) fn to_plain_json(&self) -> Result<serde_json::Value> {
-        let body = self.connection.body_kind().body(self.bytes.bytes());
-        body.to_plain_json().map_err(undecodable)
-    }
-}
-
-/// The handler ran, so nothing is to be tried again; the connection stays in step.
-fn undecodable(error: farcall_wire::DecodeError) -> Error {
-    Error::new(
-        Code::Internal,
-        format!("the reply does not fit the type asked for: {error}"),
-    )
 }

@@ -6,9 +6,9 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use farcall_wire::{
-    Body, BodyKind, Calls, Code, Features, FrameReader, FrameWriter, Framing, GEERPC_PATH,
-    GO_RPC_PATH, Hello, Kind, Limits, Side, Step, TINYRPC_PATH, Violation, connect_request,
-    go_duration, read_connected,
+    Body, BodyKind, CODE_REFUSED, Calls, Code, Features, FrameReader, FrameWriter, Framing,
+    GEERPC_PATH, GO_RPC_PATH, Hello, Kind, Limits, Side, Step, TINYRPC_PATH, Violation,
+    connect_request, go_duration, read_connected,
 };
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Notify;
@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use super::{CallOptions, Config};
 use crate::inbox::{Inbox, Kept};
 use crate::link::{Link, Sending, now, wake_all};
+use crate::middleware::Source;
 use crate::transport::{ReadHalf, Stream};
 use crate::{Address, Dialect, Error, Reached, Result, Transport};
 
@@ -204,11 +205,6 @@ impl Connection {
         wake_all(wake);
     }
 
-    /// Decodes a reply's bytes.
-    pub(crate) fn body_kind(&self) -> &BodyKind {
-        &self.body_kind
-    }
-
     /// Waits until the connection takes more.
     pub(crate) async fn room(&self) {
         self.link.room(Waiting::has_room).await;
@@ -299,6 +295,12 @@ impl Connection {
     }
 }
 
+impl Source for Connection {
+    fn body_kind(&self) -> &BodyKind {
+        &self.body_kind
+    }
+}
+
 /// Ends the connection with the task that reads it, also when that ends with its runtime: nobody would ever answer.
 struct LoseOnDrop(Arc<Connection>);
 
@@ -321,10 +323,14 @@ impl Waiting {
                 let outcome = match header.error.is_empty() {
                     true => Ok(body),
                     // Whatever the body of an error is, it is dropped.
-                    false => Err(Error::new(
-                        Code::from_number(header.code.into()),
-                        std::mem::take(&mut header.error),
-                    )),
+                    false => {
+                        let code = Code::from_number((header.code & !CODE_REFUSED).into());
+                        let error = Error::new(code, std::mem::take(&mut header.error));
+                        Err(match header.code & CODE_REFUSED {
+                            0 => error,
+                            _ => error.with_reached(Reached::Refused),
+                        })
+                    }
                 };
                 if !self.calls.finish(header.seq, outcome, wake) {
                     tracing::trace!(seq = header.seq, "a reply came that nobody waits for");

@@ -4,12 +4,13 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use farcall_wire::{
-    Body, BodyRef, Code, Codec, Features, FrameReader, FrameWriter, Framing, GEERPC_CONNECTED,
-    GEERPC_PATH, GO_RPC_CONNECTED, GO_RPC_PATH, Header, Hello, Kind, Load, Opening, Side, Step,
-    TINYRPC_CONNECTED, TINYRPC_PATH, Violation, go_duration, read_connect, sniff,
+    Body, BodyRef, CODE_REFUSED, Code, Codec, Features, FrameReader, FrameWriter, Framing,
+    GEERPC_CONNECTED, GEERPC_PATH, GO_RPC_CONNECTED, GO_RPC_PATH, Header, Hello, Kind, Load,
+    Opening, Side, Step, TINYRPC_CONNECTED, TINYRPC_PATH, Violation, go_duration, read_connect,
+    sniff,
 };
 use tokio::io::AsyncWriteExt;
 use tokio::sync::watch;
@@ -20,11 +21,12 @@ use super::Shared;
 use crate::context::Peer;
 use crate::inbox::{Inbox, discard};
 use crate::link::{Link, Sending, now, wake_all};
+use crate::middleware::outcome_of;
 use crate::router::{Method, Missing, Replier, ReplyTo, Request, RunOn, Running};
 use crate::run;
 use crate::slab::Slab;
 use crate::transport::{ReadHalf, Stream};
-use crate::{Context, Dialect, Error, Result};
+use crate::{Context, Dialect, Error, Reached, Result};
 
 /// A client that takes no byte of its replies for so long is given up: they are memory.
 const STALL_MAX: Duration = Duration::from_secs(10);
@@ -323,7 +325,9 @@ struct Task {
     method: Arc<Method>,
     /// None until it was spawned.
     handle: Option<AbortHandle>,
-    failed: bool,
+    /// When it began, where calls are measured.
+    began: Option<Instant>,
+    outcome: Result<(), Code>,
 }
 
 /// A handler's place among those at work. It is free when the handler has stopped, not when its caller has gone: a peer
@@ -339,7 +343,7 @@ impl Drop for Place {
         let Some(task) = sending.side.running.remove(self.id) else {
             return;
         };
-        task.method.ended(task.failed);
+        task.method.ended(task.began, task.outcome);
         let reader = sending.side.reader.take();
         let idle = sending.side_changed();
         drop(sending);
@@ -544,23 +548,28 @@ impl Connection {
             peer: Arc::clone(&self.peer),
             deadline: limit.and_then(|limit| now().checked_add(limit)),
             metadata: (!metadata.is_empty()).then(|| metadata.into()),
+            values: None,
         };
         if method.run_on() == RunOn::BlockingThread {
             request.is_over = Some(Arc::default());
         }
-        let replier = Replier {
+        let replier = Replier::Caller {
             to: Arc::clone(self) as Arc<dyn ReplyTo>,
             request: request.clone(),
         };
-        method.began();
-        let ready = match run::start(method, context, body, replier) {
+        let began = method.began(now);
+        let layers = self.shared.layers.as_ref();
+        let ready = match run::start(layers, name, method, context, body, replier) {
             Err(error) => Err(error),
             Ok(mut running) => match run::poll_once(&mut running, method) {
                 Poll::Ready(ended) => ended,
-                Poll::Pending => return self.spawn(request, running, Arc::clone(method), limit),
+                Poll::Pending => {
+                    let method = Arc::clone(method);
+                    return self.spawn(request, running, method, began, limit);
+                }
             },
         };
-        method.ended(ready.is_err());
+        method.ended(began, outcome_of(&ready));
         if let Err(error) = ready {
             self.fail(&request, error);
         }
@@ -573,6 +582,7 @@ impl Connection {
         request: Request,
         running: Running,
         method: Arc<Method>,
+        began: Option<Instant>,
         limit: Option<Duration>,
     ) -> bool {
         let mut sending = self.link.lock();
@@ -580,7 +590,8 @@ impl Connection {
             request: request.clone(),
             method: Arc::clone(&method),
             handle: None,
-            failed: true,
+            began,
+            outcome: Err(Code::Cancelled),
         });
         let is_full = sending.side.running.len() >= self.shared.config.in_flight_max;
         drop(sending);
@@ -591,9 +602,10 @@ impl Connection {
         let connection = Arc::clone(self);
         let task = tokio::spawn(async move {
             let place = Arc::new(place);
-            match run::to_end(running, &method, limit, Arc::clone(&place)).await {
-                Ok(()) => connection.succeeded(id),
-                Err(error) => connection.fail(&request, error),
+            let ended = run::to_end(running, &method, limit, Arc::clone(&place)).await;
+            connection.note(id, outcome_of(&ended));
+            if let Err(error) = ended {
+                connection.fail(&request, error);
             }
         });
         // It may have ended already.
@@ -603,9 +615,9 @@ impl Connection {
         is_full
     }
 
-    fn succeeded(&self, id: u64) {
+    fn note(&self, id: u64, outcome: Result<(), Code>) {
         if let Some(task) = self.link.lock().side.running.get_mut(id) {
-            task.failed = false;
+            task.outcome = outcome;
         }
     }
 
@@ -626,6 +638,9 @@ impl Connection {
             header.error.push_str(text);
             if self.features.code || self.framing == Framing::JsonRpc {
                 header.code = error.code().number();
+            }
+            if self.features.code && error.reached() == Reached::Refused {
+                header.code |= CODE_REFUSED;
             }
             header.load = load;
         });

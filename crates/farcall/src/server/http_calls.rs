@@ -13,6 +13,8 @@ use super::Shared;
 use crate::context::Peer;
 use crate::describe::{MethodTypes, ServiceTypes, TYPES_PATH, Types};
 use crate::http::{self, Reply, Request, Surface};
+use crate::link::now;
+use crate::middleware::outcome_of;
 use crate::router::{Replier, ReplyTo, Router};
 use crate::schema::{example, json_schema};
 use crate::{Code, Context, Error, Result, run};
@@ -107,8 +109,8 @@ fn is_cross_site(request: &Request) -> bool {
 
 async fn call(shared: &Shared, request: &Request) -> Result<Vec<u8>> {
     let name = request.uri().path().strip_prefix(CALLS).unwrap_or_default();
-    let method = match shared.router.find(name) {
-        Ok((method, _)) => Arc::clone(method),
+    let (method, name) = match shared.router.find(name) {
+        Ok(found) => found,
         Err(missing) => return Err(Error::new(Code::Unimplemented, missing.go_text(name))),
     };
     let limit = shared.config.handle_timeout;
@@ -123,39 +125,54 @@ async fn call(shared: &Shared, request: &Request) -> Result<Vec<u8>> {
             codec: Codec::Json,
         }),
         deadline: limit.and_then(|limit| Instant::now().checked_add(limit)),
-        metadata: None,
+        metadata: headers(request),
+        values: None,
     };
     let body = match request.body().trim_ascii() {
         [] => BodyRef::Zero,
         json => BodyRef::Json(json),
     };
     let kept = Arc::new(Kept::default());
-    let replier = Replier {
+    let replier = Replier::Caller {
         to: Arc::clone(&kept) as Arc<dyn ReplyTo>,
         request: crate::router::Request::default(),
     };
-    method.began();
     let mut counted = Counted {
-        method: &method,
-        failed: true,
+        method,
+        began: method.began(now),
+        outcome: Err(Code::Cancelled),
     };
-    let running = run::start(&method, context, body, replier)?;
-    run::to_end(running, &method, limit, ()).await?;
-    counted.failed = false;
+    let started = run::start(shared.layers.as_ref(), name, method, context, body, replier);
+    let ended = match started {
+        Ok(running) => run::to_end(running, method, limit, ()).await,
+        Err(error) => Err(error),
+    };
+    counted.outcome = outcome_of(&ended);
+    ended?;
     Ok(std::mem::take(
         &mut *kept.0.lock().unwrap_or_else(PoisonError::into_inner),
     ))
 }
 
+/// The request's headers, as the call's metadata. Those that are not text are left out.
+fn headers(request: &Request) -> Option<Arc<[(String, String)]>> {
+    let headers = request.headers().iter().filter_map(|(name, value)| {
+        let value = value.to_str().ok()?;
+        Some((name.as_str().to_owned(), value.to_owned()))
+    });
+    Some(headers.collect())
+}
+
 /// Counts a call's end, also when the peer has gone and the call with it.
 struct Counted<'a> {
     method: &'a crate::Method,
-    failed: bool,
+    began: Option<Instant>,
+    outcome: Result<(), Code>,
 }
 
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
-        self.method.ended(self.failed);
+        self.method.ended(self.began, self.outcome);
     }
 }
 

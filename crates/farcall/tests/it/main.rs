@@ -11,6 +11,7 @@ mod handshake;
 mod http_calls;
 mod limits;
 mod load;
+mod middleware;
 mod originals;
 mod pages;
 mod plain_serde;
@@ -19,5 +20,7 @@ mod script;
 mod service;
 mod shutdown;
 mod support;
+#[cfg(feature = "tower")]
+mod tower;
 mod traffic;
 mod unix;
