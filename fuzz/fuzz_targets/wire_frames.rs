@@ -3,7 +3,9 @@
 #![no_main]
 
 use farcall_fuzz::Pieces;
-use farcall_wire::{Body, Codec, FrameReader, FrameWriter, Framing, Header, Limits, Side, Step};
+use farcall_wire::{
+    Body, Codec, Compression, FrameReader, FrameWriter, Framing, Header, Limits, Side, Step,
+};
 use libfuzzer_sys::fuzz_target;
 
 const FRAMINGS: [Framing; 6] = [
@@ -53,7 +55,9 @@ fn read(framing: Framing, side: Side, input: &[u8], mut next_len: impl FnMut() -
         depth_max: 32,
         ..Limits::default()
     };
-    let mut reader = FrameReader::new(framing, side, &limits);
+    let mut reader =
+        FrameReader::new(framing, side, &limits).with_compression(Some(Compression::Lz4));
+    let mut room = vec![];
     let mut found = Read {
         messages: vec![],
         broken: false,
@@ -63,6 +67,10 @@ fn read(framing: Framing, side: Side, input: &[u8], mut next_len: impl FnMut() -
         match reader.next(&input[done..arrived]) {
             Ok(Step::Message { consumed, body }) => {
                 assert!(done + consumed <= arrived);
+                let Ok(body) = reader.expand(body, &mut room) else {
+                    found.broken = true;
+                    return found;
+                };
                 let header = reader.header().clone();
                 let kind = reader.body_kind();
                 let mut decoded = vec![];

@@ -145,7 +145,7 @@ fn run(port: u16, spec: Spec, secs: f64) {
                         ctl,
                         spec,
                         |a, b| dressed(client.call::<i64>("Arith.Multiply", &Args { a, b })).await.unwrap(),
-                        |n| dressed(client.call::<Vec<u8>>("Arith.Echo", &vec![7; n])).await.unwrap().len()
+                        |n| dressed(client.call::<Vec<u8>>("Arith.Echo", &vec![7_u8; n])).await.unwrap().len()
                     );
                     drop(ctl);
                 }));

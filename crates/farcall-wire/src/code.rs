@@ -44,10 +44,6 @@ pub enum Code {
     Unauthenticated = 16,
 }
 
-/// Is added to the number of a code when the server says that it did not start the handler, so that the call may be made
-/// again, elsewhere.
-pub const CODE_REFUSED: u8 = 128;
-
 /// Every code with its number and name: one table for both directions.
 const CODES: [(Code, &str); 16] = [
     (Code::Cancelled, "cancelled"),

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::json::JsonScan;
-use crate::{Codec, Limits, Violation};
+use crate::{Codec, Compression, Limits, Violation};
 
 /// The magic number that opens the conversation.
 pub const MAGIC: i64 = 0x003b_ef5c;
@@ -34,6 +34,9 @@ struct Extension {
     /// In an acknowledgement: how many requests of this connection the server has at work at a time.
     #[serde(rename = "InFlight", default, skip_serializing_if = "Option::is_none")]
     in_flight_max: Option<u32>,
+    /// How many bytes of items this side holds for a stream that nobody has taken yet.
+    #[serde(rename = "Window", default, skip_serializing_if = "Option::is_none")]
+    window: Option<u32>,
 }
 
 /// What two farcall peers agreed on beyond TinyRPC's protocol. With older peers nothing is on.
@@ -53,10 +56,24 @@ pub struct Features {
     pub drain: bool,
     /// The server describes itself to whoever calls its `Farcall.Describe`.
     pub describe: bool,
+    /// Requests may want no reply.
+    pub one_way: bool,
+    /// Requests say when running them twice does no harm.
+    pub idempotent: bool,
+    /// Errors may have a body.
+    pub details: bool,
+    /// Either side may ask whether the other is there.
+    pub ping: bool,
+    /// Calls may have streams of items.
+    pub stream: bool,
+    /// Long bodies may be compressed with LZ4.
+    pub lz4: bool,
+    /// Long bodies may be compressed with Zstandard.
+    pub zstd: bool,
 }
 
 impl Features {
-    /// Everything this version knows.
+    /// Everything this version knows, as it was built.
     pub const ALL: Features = Features {
         deadline: true,
         cancel: true,
@@ -65,9 +82,39 @@ impl Features {
         load: true,
         drain: true,
         describe: true,
+        one_way: true,
+        idempotent: true,
+        details: true,
+        ping: true,
+        stream: true,
+        lz4: true,
+        zstd: cfg!(feature = "zstd"),
     };
 
-    fn named(&mut self) -> [(&'static str, &mut bool); 7] {
+    /// These features, with this compression or none.
+    #[must_use]
+    pub fn compressing(self, compression: Option<Compression>) -> Features {
+        Features {
+            lz4: matches!(compression, Some(Compression::Lz4)),
+            #[cfg(feature = "zstd")]
+            zstd: matches!(compression, Some(Compression::Zstd)),
+            #[cfg(not(feature = "zstd"))]
+            zstd: false,
+            ..self
+        }
+    }
+
+    /// The compression that was agreed on. Where both are, it is LZ4.
+    pub fn compression(self) -> Option<Compression> {
+        match (self.lz4, self.zstd) {
+            (true, _) => Some(Compression::Lz4),
+            #[cfg(feature = "zstd")]
+            (false, true) => Some(Compression::Zstd),
+            _ => None,
+        }
+    }
+
+    fn named(&mut self) -> [(&'static str, &mut bool); 14] {
         [
             ("deadline", &mut self.deadline),
             ("cancel", &mut self.cancel),
@@ -76,6 +123,13 @@ impl Features {
             ("load", &mut self.load),
             ("drain", &mut self.drain),
             ("describe", &mut self.describe),
+            ("one_way", &mut self.one_way),
+            ("idempotent", &mut self.idempotent),
+            ("details", &mut self.details),
+            ("ping", &mut self.ping),
+            ("stream", &mut self.stream),
+            ("lz4", &mut self.lz4),
+            ("zstd", &mut self.zstd),
         ]
     }
 
@@ -196,6 +250,20 @@ impl Hello {
         usize::try_from(max).ok().filter(|max| *max > 0)
     }
 
+    /// This handshake, which also says how many bytes of items this side holds for a stream.
+    #[must_use]
+    pub fn with_window(mut self, window: usize) -> Hello {
+        if let Some(farcall) = &mut self.farcall {
+            farcall.window = Some(u32::try_from(window).unwrap_or(u32::MAX));
+        }
+        self
+    }
+
+    /// How many bytes of items the other side holds for a stream. `None` when it does not say.
+    pub fn window(&self) -> Option<usize> {
+        usize::try_from(self.farcall.as_ref()?.window?).ok()
+    }
+
     /// The acknowledgement: the same `Option`, with those features that the server has too, and with the number of
     /// requests that it has at work at a time.
     pub fn acknowledge(&self, server: Features, in_flight_max: usize) -> Hello {
@@ -216,6 +284,7 @@ impl Extension {
             version: 1,
             features: features.names(),
             in_flight_max: None,
+            window: None,
         })
     }
 }

@@ -19,7 +19,7 @@ mod limits;
 mod sniff;
 
 pub use calls::Calls;
-pub use code::{CODE_REFUSED, Code};
+pub use code::Code;
 pub use codec::{Body, BodyRef, Codec, Dynamic, Encode, GobStream, Message};
 pub use connect::{
     GEERPC_CONNECTED, GEERPC_PATH, GO_RPC_CONNECTED, GO_RPC_PATH, TINYRPC_CONNECTED, TINYRPC_PATH,
@@ -28,7 +28,8 @@ pub use connect::{
 pub use duration::go_duration;
 pub use error::{DecodeError, EncodeError, Violation};
 pub use frame::{
-    BodyKind, FrameReader, FrameWriter, Framing, Header, JsonCall, Kind, Load, Side, Step,
+    BodyKind, Compression, Credit, Flags, FrameReader, FrameWriter, Framing, Header, JsonCall,
+    Kind, Load, Side, Step,
 };
 pub use hello::{Features, Hello, MAGIC};
 pub use limits::Limits;

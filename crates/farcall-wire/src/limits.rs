@@ -10,6 +10,9 @@ pub struct Limits {
     pub message_len_max: usize,
     /// Deepest nesting of JSON objects and arrays, and of gob values. Default 128.
     pub depth_max: usize,
+    /// Bytes of a stream's items that are held until somebody takes them: one slow stream's memory. The other side
+    /// is told, and sends no more. Default 256 KiB.
+    pub stream_window: usize,
 }
 
 impl Default for Limits {
@@ -18,6 +21,7 @@ impl Default for Limits {
             hello_len_max: 8 << 10,
             message_len_max: 4 << 20,
             depth_max: 128,
+            stream_window: 256 << 10,
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Keeps `docs/protocol.md` true: every dump in it is what the code writes, and is read back.
 
 use farcall_wire::{
-    Body, Codec, Features, FrameReader, FrameWriter, Framing, Header, Hello, Kind, Limits, Load,
-    Side, Step, TINYRPC_CONNECTED, TINYRPC_PATH, connect_request,
+    Body, Codec, Compression, Features, FrameReader, FrameWriter, Framing, Header, Hello, Kind,
+    Limits, Load, Side, Step, TINYRPC_CONNECTED, TINYRPC_PATH, connect_request,
 };
 
 #[derive(Debug, PartialEq, farcall_gob::Gob, serde::Serialize, serde::Deserialize)]
@@ -114,6 +114,44 @@ fn requests_and_replies_are_as_documented_in_every_codec() {
         Body::from(&()),
     );
     check("postcard-cancel", &written);
+}
+
+#[test]
+fn compressed_bodies_are_as_documented_in_every_framing() {
+    let body = vec![7_u8; 2000];
+    for (codec, max) in [(Codec::Gob, 64), (Codec::Json, 160), (Codec::Postcard, 64)] {
+        let framing = Framing::Farcall(codec);
+        let mut writer =
+            FrameWriter::new(framing, Side::Client).with_compression(Some(Compression::Lz4));
+        let mut bytes = Vec::new();
+        // The definitions of the header's type are shown above.
+        *writer.header() = request();
+        writer.write(Body::from(&()), &mut bytes).unwrap();
+        let first = bytes.len();
+        *writer.header() = request();
+        let plain = writer.write(Body::from(&body), &mut bytes).unwrap();
+        let written = &bytes[first..];
+        assert!(
+            plain > 2000 && written.len() < max,
+            "{codec}: {plain} to {}",
+            written.len()
+        );
+        check(&format!("{codec}-compressed"), written);
+        let mut reader = FrameReader::new(framing, Side::Server, &Limits::default())
+            .with_compression(Some(Compression::Lz4));
+        let mut room = Vec::new();
+        let Step::Message { consumed, .. } = reader.next(&bytes).unwrap() else {
+            panic!("{codec}: the first request is not whole");
+        };
+        let Step::Message { body: packed, .. } = reader.next(&bytes[consumed..]).unwrap() else {
+            panic!("{codec}: the second request is not whole");
+        };
+        let expanded = reader.expand(packed, &mut room).unwrap();
+        assert_eq!(
+            reader.message(expanded).1.decode::<Vec<u8>>().unwrap(),
+            body
+        );
+    }
 }
 
 #[test]

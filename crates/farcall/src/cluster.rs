@@ -24,7 +24,7 @@ use crate::client::{CallOptions, RawReply, around};
 use crate::context::Peer;
 use crate::discover::{Discover, Snapshot};
 use crate::middleware::{self, Layers, Metered, Meters, Middleware, Recorder, Stack};
-use crate::{Address, Call, Client, Code, Error, Pending, Reached, Result, registry};
+use crate::{Address, Call, Client, Code, Error, Pending, Reached, Result, context, registry};
 
 type Fleet = fleet::Fleet<Client>;
 type Line = fleet::Line<Client>;
@@ -295,7 +295,8 @@ impl Cluster {
         body: Body<'_>,
         limit: Option<Duration>,
     ) -> Result<Vec<(Address, Result<RawReply>)>> {
-        let deadline = Deadline::after(limit.or(self.0.config.call_timeout));
+        let limit = limit.or(self.0.config.call_timeout);
+        let deadline = Deadline(context::deadline(limit, false));
         let fleet = self.0.fleet(deadline).await;
         if fleet.all().len() == 0 {
             return Err(nobody(&fleet));
@@ -321,7 +322,7 @@ impl Cluster {
                         return make(options.clone()).await;
                     };
                     let call = self.outgoing(Some(&line.address), method, options);
-                    around(layers, call, make).await
+                    around(layers, call, options, make).await
                 };
                 let outcome = Metered::over(self.metered(method), call).await;
                 (line.address.clone(), outcome)
@@ -351,7 +352,7 @@ impl Cluster {
             Box::pin(call) as _
         };
         let call = self.outgoing(None, method, options);
-        around(layers, call, make).await
+        around(layers, call, options, make).await
     }
 
     /// A call as layers see it, of a server that is known or is chosen later.
@@ -363,8 +364,14 @@ impl Cluster {
     ) -> middleware::Call {
         let peer = Peer::server(server, self.0.config.codec);
         let limit = options.timeout.or(self.0.config.call_timeout);
-        let Deadline(deadline) = Deadline::after(limit);
-        middleware::Call::outgoing(method, peer, deadline, &options.metadata)
+        let deadline = context::deadline(limit, options.is_detached);
+        middleware::Call::outgoing(
+            method,
+            peer,
+            deadline,
+            &options.metadata,
+            options.is_idempotent,
+        )
     }
 
     /// Makes a call on one server after the other, until one of them may have got it.
@@ -376,7 +383,7 @@ impl Cluster {
     ) -> Result<RawReply> {
         let inner = &*self.0;
         let limit = options.timeout.or(inner.config.call_timeout);
-        let deadline = Deadline::after(limit);
+        let deadline = Deadline(context::deadline(limit, options.is_detached));
         inner.fleet(deadline).await;
         let mut tried = HashSet::new();
         let mut last = None;
@@ -537,10 +544,6 @@ async fn follow(
 struct Deadline(Option<Instant>);
 
 impl Deadline {
-    fn after(limit: Option<Duration>) -> Deadline {
-        Deadline(limit.and_then(|limit| now().checked_add(limit)))
-    }
-
     fn left(self) -> Option<Duration> {
         self.0
             .map(|deadline| deadline.saturating_duration_since(now()))

@@ -94,14 +94,14 @@ mod server;
 
 pub use address::{Address, AddressError, Dialect, Target, Transport};
 pub use channel::Channel;
-pub use client::{Call, CallFuture, Client, ClientBuilder, Pending};
+pub use client::{Call, CallFuture, Client, ClientBuilder, FromReply, Pending, Reply};
 pub use cluster::{Cluster, ClusterBuilder};
 pub use context::Context;
 pub use describe::{MethodTypes, ServiceTypes, describe, describe_types};
 pub use error::{Code, Error, Reached, Result};
 pub use farcall_gob::{Gob, Schema, Serde, TypeSyntaxError};
 pub use farcall_macros::{message, service};
-pub use farcall_wire::{Codec, Dynamic, Limits, Message};
+pub use farcall_wire::{Codec, Compression, Dynamic, Limits, Message};
 pub use registry::Registry;
 pub use router::{Method, MethodSnapshot, RegisterError, Service, ServiceSnapshot};
 pub use server::{Handle, Server, ServerBuilder, StartError};

@@ -81,7 +81,7 @@ pub use limit::{ConcurrencyLimit, RateLimit, concurrency_limit, rate_limit};
 pub use metrics::{Meter, Recorder};
 pub(crate) use metrics::{Metered, Meters, guarded, outcome_of};
 pub use reply::Reply;
-pub(crate) use reply::Source;
+pub(crate) use reply::{Received, Source};
 #[cfg(feature = "tower")]
 pub use tower::{Innermost, Tower, tower};
 pub use trace::{Trace, trace};
@@ -179,11 +179,14 @@ impl Call {
         peer: Arc<Peer>,
         deadline: Option<Instant>,
         metadata: &[(String, String)],
+        is_idempotent: bool,
     ) -> Call {
         let context = Context {
             peer,
             deadline,
             metadata: (!metadata.is_empty()).then(|| metadata.into()),
+            is_idempotent,
+            reply_metadata: None,
             values: None,
         };
         Call::new(Side::Client, method.into(), context)

@@ -13,9 +13,10 @@ use farcall_gob::Schema;
 use farcall_wire::{Body, BodyRef, JsonCall, Message};
 use rustc_hash::FxHashMap;
 
+use crate::context::ReplyMetadata;
 use crate::link::now;
 use crate::middleware::{Meter, Recorder, Reply, Side, guarded};
-use crate::{Code, Context, Error, Reached, Result};
+use crate::{Code, Context, Error, Result};
 
 /// A handler at work. Its last step hands its reply over, so it ends with nothing, or with the error to send.
 pub(crate) type Running = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
@@ -35,6 +36,10 @@ pub(crate) struct Request {
     pub(crate) json: Option<Box<JsonCall>>,
     /// True once the call has its end. It is kept where a handler can outlive its call: on a blocking thread.
     pub(crate) is_over: Option<Arc<AtomicBool>>,
+    /// The caller waits for nothing.
+    pub(crate) is_one_way: bool,
+    /// What the handler sends back beside the reply, if the caller takes it.
+    pub(crate) metadata: Option<ReplyMetadata>,
 }
 
 impl Request {
@@ -153,11 +158,8 @@ impl Method {
                 })?;
                 let running = handler(context, args);
                 Ok(Box::pin(async move {
-                    match running.await {
-                        Ok(reply) => replier.reply(reply),
-                        // How far a call got that the handler made says nothing about this one, which it serves.
-                        Err(error) => Err(error.with_reached(Reached::Answered)),
-                    }
+                    let reply = running.await?;
+                    replier.reply(reply)
                 }))
             }),
             counters: Counters::default(),

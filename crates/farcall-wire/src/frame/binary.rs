@@ -10,12 +10,14 @@
 //! error   u8 code, then varint length, text
 //! load    u16 little endian calls in flight, u8 utilisation
 //! meta    varint count, then that many names and values, each a varint length and text
+//! flags   u8
 //! body    the rest
 //! ```
 //!
 //! A varint is seven bits a byte, lowest first, the highest bit set on all but the last.
 
-use super::{Header, Kind, Load, Step};
+use super::pack::{Compression, Packed};
+use super::{Flags, Header, Kind, Load, Step};
 use crate::{Body, BodyRef, Codec, EncodeError, Limits, Violation};
 
 const METHOD: u8 = 1;
@@ -23,7 +25,8 @@ const TIMEOUT: u8 = 1 << 1;
 const ERROR: u8 = 1 << 2;
 const LOAD: u8 = 1 << 3;
 const META: u8 = 1 << 4;
-const KNOWN: u8 = METHOD | TIMEOUT | ERROR | LOAD | META;
+const FLAGS: u8 = 1 << 5;
+const KNOWN: u8 = METHOD | TIMEOUT | ERROR | LOAD | META | FLAGS;
 
 const LENGTH_LEN: usize = 4;
 
@@ -113,6 +116,11 @@ fn read_header<'a>(frame: &'a [u8], header: &mut Header) -> Option<Result<&'a [u
             header.metadata.push((name, value));
         }
     }
+    if present & FLAGS != 0 {
+        let (&[flags], after) = rest.split_first_chunk()?;
+        rest = after;
+        header.flags = Flags::from_bits(flags.into());
+    }
     Some(Ok(rest))
 }
 
@@ -168,14 +176,41 @@ impl Writer {
         out.extend_from_slice(&[0; LENGTH_LEN]);
         write_header(&self.header, out);
         body.to_binary(self.codec, out)?;
-        let length = out.len() - start - LENGTH_LEN;
-        let length = u32::try_from(length)
-            .map_err(|_| EncodeError::new("frame", "it is longer than 4 GiB"))?;
-        if let Some(place) = out.get_mut(start..start + LENGTH_LEN) {
-            place.copy_from_slice(&length.to_le_bytes());
-        }
-        Ok(())
+        write_length(start, out)
     }
+
+    /// As [`Writer::write`], with the body compressed if it is long.
+    pub(super) fn write_packed(
+        &mut self,
+        compression: Compression,
+        body: Body<'_>,
+        room: &mut Vec<u8>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), EncodeError> {
+        body.to_binary(self.codec, room)?;
+        let packed = compression.pack(room);
+        if let Packed::Smaller(_) = packed {
+            self.header.flags |= Flags::COMPRESSED;
+        }
+        let start = out.len();
+        out.extend_from_slice(&[0; LENGTH_LEN]);
+        write_header(&self.header, out);
+        match packed {
+            Packed::Smaller(bytes) => out.extend_from_slice(&bytes),
+            Packed::AsItWas => out.extend_from_slice(room),
+        }
+        write_length(start, out)
+    }
+}
+
+/// Fills in how long the frame is that begins at `start`.
+fn write_length(start: usize, out: &mut [u8]) -> Result<(), EncodeError> {
+    let length = u32::try_from(out.len() - start - LENGTH_LEN)
+        .map_err(|_| EncodeError::new("frame", "it is longer than 4 GiB"))?;
+    if let Some(place) = out.get_mut(start..start + LENGTH_LEN) {
+        place.copy_from_slice(&length.to_le_bytes());
+    }
+    Ok(())
 }
 
 fn write_header(header: &Header, out: &mut Vec<u8>) {
@@ -184,7 +219,8 @@ fn write_header(header: &Header, out: &mut Vec<u8>) {
         | bit(header.timeout_ns > 0, TIMEOUT)
         | bit(!header.error.is_empty(), ERROR)
         | bit(header.load != Load::default(), LOAD)
-        | bit(!header.metadata.is_empty(), META);
+        | bit(!header.metadata.is_empty(), META)
+        | bit(header.flags != Flags::default(), FLAGS);
     let put_text = |text: &str, out: &mut Vec<u8>| {
         put_varint(text.len() as u64, out);
         out.extend_from_slice(text.as_bytes());
@@ -211,6 +247,9 @@ fn write_header(header: &Header, out: &mut Vec<u8>) {
             put_text(name, out);
             put_text(value, out);
         }
+    }
+    if present & FLAGS != 0 {
+        out.push(header.flags.to_bits());
     }
 }
 

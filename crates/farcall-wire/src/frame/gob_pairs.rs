@@ -4,7 +4,8 @@
 use farcall_gob as gob;
 use farcall_gob::{GoString, Gob};
 
-use super::{Header, Kind, Load, Step, skip_newline};
+use super::pack::{Compression, Packed};
+use super::{Flags, Header, Kind, Load, Step, skip_newline};
 use crate::codec::GobStream;
 use crate::{Body, BodyRef, EncodeError, Limits, Violation};
 
@@ -32,6 +33,7 @@ struct Received {
     code: u64,
     load: u64,
     metadata: Vec<GoString>,
+    flags: u64,
 }
 
 #[derive(Default, Gob)]
@@ -46,6 +48,7 @@ struct FarcallHeader {
     load: u64,
     /// Names and values in turn: unlike an empty map, an empty list takes no bytes.
     metadata: Vec<String>,
+    flags: u64,
 }
 
 #[derive(Default, Gob)]
@@ -120,6 +123,21 @@ impl Reader {
         (&mut self.header, body)
     }
 
+    /// A compressed body: it stands as one value of bytes.
+    pub(super) fn packed(&mut self, raw: &[u8]) -> Result<Vec<u8>, Violation> {
+        self.decoder.decode(raw).map_err(broken)
+    }
+
+    /// The one value in the bytes that a compressed body stood for. The types defined before it are remembered.
+    pub(super) fn value_in<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], Violation> {
+        match self.decoder.next(bytes).map_err(broken)? {
+            gob::Next::Value { consumed, raw } if consumed == bytes.len() => Ok(raw),
+            gob::Next::Value { .. } | gob::Next::More { .. } => {
+                Err(Violation::new("a compressed body is not one gob value"))
+            }
+        }
+    }
+
     pub(super) fn types(&self) -> gob::Types {
         self.decoder.types()
     }
@@ -147,6 +165,7 @@ impl TryFrom<Received> for Header {
             code: u8::try_from(wire.code).unwrap_or(0),
             load: Load::from_bits(wire.load),
             metadata,
+            flags: Flags::from_bits(wire.flags),
             json: None,
         })
     }
@@ -156,6 +175,8 @@ pub(super) struct Writer {
     encoder: gob::Encoder,
     pub(super) header: Header,
     names: GobNames,
+    /// The types of headers were defined on the wire.
+    header_is_defined: bool,
 }
 
 impl Writer {
@@ -164,6 +185,7 @@ impl Writer {
             encoder: gob::Encoder::new(),
             header: Header::default(),
             names,
+            header_is_defined: false,
         }
     }
 
@@ -172,6 +194,43 @@ impl Writer {
         let written = self
             .write_header(out)
             .and_then(|()| body.to_gob(&mut self.encoder, out));
+        match written {
+            Ok(()) => self.header_is_defined = true,
+            Err(_) => self.encoder.rollback(mark, out),
+        }
+        written
+    }
+
+    /// As [`Writer::write`], with the body compressed if it is long. Its definitions are compressed with it.
+    pub(super) fn write_packed(
+        &mut self,
+        compression: Compression,
+        body: Body<'_>,
+        room: &mut Vec<u8>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), EncodeError> {
+        if !self.header_is_defined {
+            // The body's definitions come behind the header, which may need one of the same types.
+            return self.write(body, out);
+        }
+        let mark = self.encoder.mark(out.len());
+        let written = body.to_gob(&mut self.encoder, room).and_then(|()| {
+            let packed = compression.pack(room);
+            if let Packed::Smaller(_) = packed {
+                self.header.flags |= Flags::COMPRESSED;
+            }
+            self.write_header(out)?;
+            match packed {
+                Packed::Smaller(bytes) => self
+                    .encoder
+                    .encode(&bytes, out)
+                    .map_err(|error| EncodeError::new("compressed body", error)),
+                Packed::AsItWas => {
+                    out.extend_from_slice(room);
+                    Ok(())
+                }
+            }
+        });
         if written.is_err() {
             self.encoder.rollback(mark, out);
         }
@@ -202,6 +261,7 @@ impl Writer {
                     code: header.code.into(),
                     load: header.load.to_bits().into(),
                     metadata: metadata.collect(),
+                    flags: header.flags.to_bits().into(),
                 };
                 written = encoder.encode(&wire, out);
                 (header.service_method, header.error) = (wire.service_method, wire.error);

@@ -2,9 +2,12 @@
 
 use std::ops::Range;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 
-use super::{Header, Kind, Load, Step};
+use super::pack::{Compression, Packed};
+use super::{Flags, Header, Kind, Load, Step};
 use crate::json::JsonScan;
 use crate::{Body, EncodeError, Limits, Violation};
 
@@ -26,6 +29,8 @@ struct WireHeader<S, M> {
     code: u64,
     #[serde(default, skip_serializing_if = "is_zero")]
     load: u64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    flags: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     metadata: Option<M>,
 }
@@ -116,9 +121,19 @@ fn read_header(value: &[u8]) -> Result<Header, Violation> {
         timeout_ns: wire.timeout,
         code: u8::try_from(wire.code).unwrap_or(0),
         load: Load::from_bits(wire.load),
+        flags: Flags::from_bits(wire.flags),
         metadata: wire.metadata.unwrap_or_default().into_iter().collect(),
         json: None,
     })
+}
+
+/// A compressed body: it stands as base64 in a string.
+pub(super) fn packed(body: &[u8]) -> Result<Vec<u8>, Violation> {
+    let broken = |error: &dyn std::fmt::Display| {
+        Violation::new(format!("a compressed body is no base64 string: {error}"))
+    };
+    let text: String = serde_json::from_slice(body).map_err(|error| broken(&error))?;
+    BASE64_STANDARD.decode(text).map_err(|error| broken(&error))
 }
 
 #[derive(Default)]
@@ -128,6 +143,37 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn write(&mut self, body: Body<'_>, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        self.write_header(out)?;
+        body.to_json(out)?;
+        out.push(b'\n');
+        Ok(())
+    }
+
+    /// As [`Writer::write`], with the body compressed if it is long: then it stands as base64 in a string.
+    pub(super) fn write_packed(
+        &mut self,
+        compression: Compression,
+        body: Body<'_>,
+        room: &mut Vec<u8>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), EncodeError> {
+        body.to_json(room)?;
+        let packed = compression.pack(room);
+        if let Packed::Smaller(_) = packed {
+            self.header.flags |= Flags::COMPRESSED;
+        }
+        self.write_header(out)?;
+        match packed {
+            Packed::Smaller(bytes) => {
+                out.extend_from_slice(format!("\"{}\"", BASE64_STANDARD.encode(bytes)).as_bytes());
+            }
+            Packed::AsItWas => out.extend_from_slice(room),
+        }
+        out.push(b'\n');
+        Ok(())
+    }
+
+    fn write_header(&self, out: &mut Vec<u8>) -> Result<(), EncodeError> {
         let header = &self.header;
         let metadata = header
             .metadata
@@ -141,13 +187,12 @@ impl Writer {
             timeout: header.timeout_ns,
             code: header.code.into(),
             load: header.load.to_bits().into(),
+            flags: header.flags.to_bits().into(),
             metadata: (!header.metadata.is_empty())
                 .then(|| metadata.collect::<std::collections::BTreeMap<_, _>>()),
         };
         serde_json::to_writer(&mut *out, &wire)
             .map_err(|error| EncodeError::new("header", error))?;
-        out.push(b'\n');
-        body.to_json(out)?;
         out.push(b'\n');
         Ok(())
     }

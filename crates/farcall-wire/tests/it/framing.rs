@@ -1,10 +1,10 @@
 //! What is written comes back, however it is split.
 
-use farcall_wire::Limits;
+use farcall_wire::{Compression, Flags, Limits};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use crate::traffic::{cut, faithful, read, write};
+use crate::traffic::{cut, faithful, read, read_packed, write, write_packed};
 
 proptest! {
     #[test]
@@ -21,6 +21,29 @@ proptest! {
             prop_assert_eq!(back.refused, None);
             prop_assert_eq!(&back.messages, &sent);
         }
+    }
+
+    #[test]
+    fn long_bodies_become_shorter_and_come_back_as_they_were(
+        (framing, sent) in faithful(),
+        at in prop::collection::vec(any::<Index>(), 0..12),
+    ) {
+        let compression = Some(Compression::Lz4);
+        let bytes = write_packed(framing, compression, &sent);
+        prop_assert!(bytes.len() <= write(framing, &sent).len() + 2 * sent.len());
+        let limits = Limits::default();
+        let back = read_packed(framing, compression, &limits, cut(&bytes, &at), |number, body| {
+            sent[number].1.like(body).unwrap()
+        });
+        prop_assert_eq!(back.refused, None);
+        for ((header, body), (sent_header, sent_body)) in back.messages.iter().zip(&sent) {
+            let mut expected = sent_header.clone();
+            if header.flags.has(Flags::COMPRESSED) {
+                expected.flags |= Flags::COMPRESSED;
+            }
+            prop_assert_eq!((header, body), (&expected, sent_body));
+        }
+        prop_assert_eq!(back.messages.len(), sent.len());
     }
 
     #[test]

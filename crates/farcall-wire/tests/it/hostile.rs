@@ -68,6 +68,7 @@ fn limits() -> impl Strategy<Value = Limits> {
         hello_len_max: hello,
         message_len_max: message,
         depth_max: depth,
+        ..Limits::default()
     })
 }
 
@@ -193,11 +194,15 @@ proptest! {
         codec in prop::sample::select(farcall_wire::Codec::ALL.as_slice()),
         connect in any::<i64>(),
         handle in any::<i64>(),
-        on in any::<[bool; 7]>(),
+        on in any::<[bool; 14]>(),
         behind in prop::collection::vec(any::<u8>(), 0..20),
     ) {
-        let [deadline, cancel, code, metadata, load, drain, describe] = on;
-        let features = Features { deadline, cancel, code, metadata, load, drain, describe };
+        let [deadline, cancel, code, metadata, load, drain, describe, ..] = on;
+        let [.., one_way, idempotent, details, ping, stream, lz4, zstd] = on;
+        let features = Features {
+            deadline, cancel, code, metadata, load, drain, describe,
+            one_way, idempotent, details, ping, stream, lz4, zstd,
+        };
         let hello = Hello::new(codec, connect, handle, features);
         let mut bytes = Vec::new();
         hello.write(&mut bytes);

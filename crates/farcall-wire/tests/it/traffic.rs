@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use farcall_wire::{
-    Body, BodyRef, Codec, DecodeError, FrameReader, FrameWriter, Framing, Header, Kind, Limits,
-    Load, Side, Step, Violation,
+    Body, BodyRef, Codec, Compression, DecodeError, Flags, FrameReader, FrameWriter, Framing,
+    Header, Kind, Limits, Load, Side, Step, Violation,
 };
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -54,6 +54,8 @@ pub(crate) fn bodies() -> impl Strategy<Value = Sent> {
         any::<i64>().prop_map(Sent::Int),
         text().prop_map(Sent::Text),
         prop::collection::vec(any::<u8>(), 0..300).prop_map(Sent::Bytes),
+        // Long enough to be compressed, and worth it.
+        (any::<u8>(), 2_000_usize..9_000).prop_map(|(byte, len)| Sent::Bytes(vec![byte; len])),
         prop::collection::btree_map(text(), any::<i64>(), 0..5).prop_map(Sent::Map),
         prop::collection::vec(prop::collection::vec(text(), 0..4), 0..4).prop_map(Sent::Lists),
         Just(Sent::Nothing),
@@ -70,15 +72,31 @@ pub(crate) fn framings() -> impl Strategy<Value = (Framing, Side)> {
 
 /// Headers with every member set that this side of this framing sends.
 pub(crate) fn headers(framing: Framing, side: Side) -> impl Strategy<Value = Header> {
-    let kinds = prop::sample::select(&[Kind::Call, Kind::Cancel, Kind::GoAway][..]);
+    let kinds = [
+        Kind::Call,
+        Kind::Cancel,
+        Kind::GoAway,
+        Kind::Ping,
+        Kind::Pong,
+        Kind::Item,
+        Kind::End,
+        Kind::Credit,
+    ];
+    let kinds = prop::sample::select(kinds.to_vec());
+    // Which bodies are compressed is not the caller's to say.
+    let flags = any::<u8>()
+        .prop_map(|bits| Flags::from_bits(u64::from(bits & !Flags::COMPRESSED.to_bits())));
     let loads = (any::<u16>(), any::<u8>());
     let metadata = prop::collection::vec((".{0,8}", ".{0,8}"), 0..4);
     (
         (".{0,30}", any::<u64>(), ".{0,30}"),
-        (kinds, any::<u64>(), any::<u8>(), loads, metadata),
+        (kinds, any::<u64>(), any::<u8>(), loads, metadata, flags),
     )
         .prop_map(
-            move |((service_method, seq, error), (kind, timeout_ns, code, load, metadata))| {
+            move |(
+                (service_method, seq, error),
+                (kind, timeout_ns, code, load, metadata, flags),
+            )| {
                 let plain = Header {
                     service_method,
                     seq,
@@ -97,6 +115,7 @@ pub(crate) fn headers(framing: Framing, side: Side) -> impl Strategy<Value = Hea
                         },
                         error,
                         kind,
+                        flags,
                         timeout_ns,
                         load: Load {
                             in_flight: load.0,
@@ -128,8 +147,17 @@ pub(crate) fn conversations() -> impl Strategy<Value = ((Framing, Side), Vec<(He
     })
 }
 
-pub(crate) fn write((framing, side): (Framing, Side), messages: &[(Header, Sent)]) -> Vec<u8> {
-    let mut writer = FrameWriter::new(framing, side);
+pub(crate) fn write(framing: (Framing, Side), messages: &[(Header, Sent)]) -> Vec<u8> {
+    write_packed(framing, None, messages)
+}
+
+/// As [`write`], on a connection that compresses.
+pub(crate) fn write_packed(
+    (framing, side): (Framing, Side),
+    compression: Option<Compression>,
+    messages: &[(Header, Sent)],
+) -> Vec<u8> {
+    let mut writer = FrameWriter::new(framing, side).with_compression(compression);
     let mut bytes = Vec::new();
     for (header, body) in messages {
         *writer.header() = header.clone();
@@ -146,7 +174,18 @@ pub(crate) struct Read<T> {
 
 /// Feeds a reader as a connection does. `take` reads each body, told its number.
 pub(crate) fn read<T>(
+    framing: (Framing, Side),
+    limits: &Limits,
+    pieces: impl IntoIterator<Item = Vec<u8>>,
+    take: impl FnMut(usize, BodyRef<'_>) -> T,
+) -> Read<T> {
+    read_packed(framing, None, limits, pieces, take)
+}
+
+/// As [`read`], on a connection that compresses.
+pub(crate) fn read_packed<T>(
     (framing, writer): (Framing, Side),
+    compression: Option<Compression>,
     limits: &Limits,
     pieces: impl IntoIterator<Item = Vec<u8>>,
     mut take: impl FnMut(usize, BodyRef<'_>) -> T,
@@ -155,7 +194,8 @@ pub(crate) fn read<T>(
         Side::Client => Side::Server,
         Side::Server => Side::Client,
     };
-    let mut reader = FrameReader::new(framing, side, limits);
+    let mut reader = FrameReader::new(framing, side, limits).with_compression(compression);
+    let mut room = Vec::new();
     let mut inbox = Vec::new();
     let mut messages = Vec::new();
     let mut missing = 1;
@@ -176,7 +216,13 @@ pub(crate) fn read<T>(
                 }
                 Ok(Step::Message { consumed, body }) => {
                     assert!(enough, "more bytes were said to be missing");
-                    let body = body.to_vec();
+                    let body = match reader.expand(body, &mut room) {
+                        Ok(body) => body.to_vec(),
+                        Err(refused) => {
+                            let refused = Some(refused);
+                            return Read { messages, refused };
+                        }
+                    };
                     let (header, body) = reader.message(&body);
                     let header = std::mem::take(header);
                     messages.push((header, take(messages.len(), body)));

@@ -18,10 +18,12 @@ use crate::{Code, Error, Reached, Result};
 /// A call that is made behind the layers.
 type Made<'a> = Pin<Box<dyn Future<Output = Result<Reply>> + Send + 'a>>;
 
-/// Runs the layers, and behind them `make`, as often as they ask for it: usually once.
+/// Runs the layers, and behind them `make`, as often as they ask for it: usually once. `given` is what the caller wants
+/// beside what `call` says.
 pub(crate) async fn around<'a>(
     layers: &Layers,
     call: Call,
+    given: &CallOptions,
     make: impl Fn(CallOptions) -> Made<'a>,
 ) -> Result<Reply> {
     let method = call.method().to_owned();
@@ -60,7 +62,11 @@ pub(crate) async fn around<'a>(
             wanted.retain(|(id, _)| !given_up.contains(id));
             made.retain(|(id, _)| !given_up.contains(id));
             was_made |= !wanted.is_empty();
-            made.extend(wanted.iter().map(|(id, call)| (*id, make(options(call)))));
+            made.extend(
+                wanted
+                    .iter()
+                    .map(|(id, call)| (*id, make(options(call, given)))),
+            );
             if !meeting.end(&mut made, context) {
                 return Poll::Pending;
             }
@@ -75,10 +81,11 @@ pub(crate) async fn around<'a>(
 }
 
 /// What the layers made of the caller's options.
-fn options(call: &Call) -> CallOptions {
+fn options(call: &Call, given: &CallOptions) -> CallOptions {
     CallOptions {
         timeout: call.time_left(),
         metadata: call.context().pairs().to_vec(),
+        ..*given
     }
 }
 

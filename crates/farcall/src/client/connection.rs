@@ -6,9 +6,9 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use farcall_wire::{
-    Body, BodyKind, CODE_REFUSED, Calls, Code, Features, FrameReader, FrameWriter, Framing,
-    GEERPC_PATH, GO_RPC_PATH, Hello, Kind, Limits, Side, Step, TINYRPC_PATH, Violation,
-    connect_request, go_duration, read_connected,
+    Body, BodyKind, Calls, Code, Features, Flags, FrameReader, FrameWriter, Framing, GEERPC_PATH,
+    GO_RPC_PATH, Hello, Kind, Limits, Side, Step, TINYRPC_PATH, Violation, connect_request,
+    go_duration, read_connected,
 };
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Notify;
@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use super::{CallOptions, Config};
 use crate::inbox::{Inbox, Kept};
 use crate::link::{Link, Sending, now, wake_all};
-use crate::middleware::Source;
+use crate::middleware::{Received, Source};
 use crate::transport::{ReadHalf, Stream};
 use crate::{Address, Dialect, Error, Reached, Result, Transport};
 
@@ -26,9 +26,11 @@ use crate::{Address, Dialect, Error, Reached, Result, Transport};
 const STALL_MAX: Duration = Duration::from_secs(60);
 /// How long a server may take to close its side of a connection that was closed here.
 const LINGER: Duration = Duration::from_secs(2);
+/// A Seq that no call on farcall's own protocol gets.
+const NO_CALL: u64 = 0;
 
-/// What a call ends with: the bytes of its reply, or why there are none.
-type Outcome = Result<Kept>;
+/// What a call ends with: its reply, or why there is none.
+type Outcome = Result<Received>;
 
 /// An open connection.
 pub(crate) struct Connection {
@@ -48,6 +50,8 @@ struct Waiting {
     in_flight_max: usize,
     state: State,
     is_timing: bool,
+    /// Counts the times that something came.
+    heard: u64,
 }
 
 enum State {
@@ -94,7 +98,8 @@ impl Connection {
                     let text = format!("cannot open a conversation with {address}: {trouble}");
                     Error::new(Code::Unavailable, text).with_reached(Reached::NotSent)
                 })?;
-        let frames = FrameReader::new(framing, Side::Client, &config.limits);
+        let frames = FrameReader::new(framing, Side::Client, &config.limits)
+            .with_compression(features.compression());
         let first_seq = match framing {
             // As in Go's own clients.
             Framing::NetRpc | Framing::JsonRpc => 0,
@@ -102,12 +107,13 @@ impl Connection {
         };
         let connection = Arc::new(Connection {
             link: Link::new(
-                FrameWriter::new(framing, Side::Client),
+                FrameWriter::new(framing, Side::Client).with_compression(features.compression()),
                 Waiting {
                     calls: Calls::new(first_seq),
                     in_flight_max,
                     state: State::Open,
                     is_timing: false,
+                    heard: 0,
                 },
             ),
             body_kind: frames.body_kind(),
@@ -115,6 +121,9 @@ impl Connection {
             peer: address.to_string(),
             earlier: Notify::new(),
         });
+        if let (true, Some(interval)) = (features.ping, config.keep_alive) {
+            tokio::spawn(keep_alive(Arc::downgrade(&connection), interval));
+        }
         let Stream { reader, writer, .. } = stream;
         let reading = LoseOnDrop(Arc::clone(&connection));
         let mut reading =
@@ -133,7 +142,8 @@ impl Connection {
         Ok(connection)
     }
 
-    /// Sends a request. Its reply is to be polled for under the Seq returned, once now or when the waker was woken.
+    /// Sends a request. Its reply is to be polled for under the Seq returned, once now or when the waker was woken. There
+    /// is none for a one-way call.
     pub(crate) fn begin(
         self: &Arc<Connection>,
         method: &str,
@@ -141,7 +151,7 @@ impl Connection {
         options: &CallOptions,
         deadline: Option<Instant>,
         waker: Option<&Waker>,
-    ) -> Result<u64, NotBegun> {
+    ) -> Result<Option<u64>, NotBegun> {
         let mut sending = self.link.lock();
         match sending.side.state {
             State::Open => {}
@@ -163,6 +173,18 @@ impl Connection {
             if features.metadata {
                 header.metadata.extend_from_slice(&options.metadata);
             }
+            for (is_set, flag) in [
+                (features.one_way && options.is_one_way, Flags::ONE_WAY),
+                (
+                    features.idempotent && options.is_idempotent,
+                    Flags::IDEMPOTENT,
+                ),
+                (features.metadata && options.takes_metadata, Flags::METADATA),
+            ] {
+                if is_set {
+                    header.flags |= flag;
+                }
+            }
         });
         let writer = match sent {
             Ok(writer) => writer,
@@ -173,6 +195,13 @@ impl Connection {
                 return Err(NotBegun::Failed(error));
             }
         };
+        if options.is_one_way {
+            // A server that replies all the same replies to nobody.
+            sending.side.calls.forget(seq);
+            drop(sending);
+            wake_all(writer);
+            return Ok(None);
+        }
         let end = sending.end();
         sending.side.calls.set_end(seq, end);
         let times = deadline.is_some()
@@ -184,6 +213,23 @@ impl Connection {
         } else if deadline.is_some_and(|deadline| known.is_none_or(|known| deadline < known)) {
             self.earlier.notify_one();
         }
+        Ok(Some(seq))
+    }
+
+    /// Asks the server whether it is there. The answer is to be polled for like a reply.
+    pub(crate) fn ping(&self) -> Result<u64, NotBegun> {
+        if !self.features.ping {
+            let text = format!("{} does not understand pings", self.peer);
+            return Err(NotBegun::Failed(Error::new(Code::Unimplemented, text)));
+        }
+        let mut sending = self.link.lock();
+        let State::Open = sending.side.state else {
+            return Err(NotBegun::Gone);
+        };
+        let seq = sending.side.calls.start(None, None);
+        let writer = send_empty(&mut sending, Kind::Ping, seq);
+        drop(sending);
+        wake_all(writer);
         Ok(seq)
     }
 
@@ -198,7 +244,7 @@ impl Connection {
         let was_waiting = sending.side.calls.forget(seq);
         let mut wake = Vec::new();
         if was_waiting && self.features.cancel {
-            wake.extend(send_cancel(&mut sending, seq));
+            wake.extend(send_empty(&mut sending, Kind::Cancel, seq));
         }
         wake.extend(sending.retire());
         drop(sending);
@@ -273,7 +319,9 @@ impl Connection {
     /// Hands out every message that is whole, with one lock for all, and says how many bytes the next one lacks.
     fn receive(&self, frames: &mut FrameReader, inbox: &mut Inbox) -> Result<usize, Violation> {
         let mut wake = Vec::new();
+        let mut room = Vec::new();
         let mut sending = self.link.lock();
+        sending.side.heard = sending.side.heard.wrapping_add(1);
         let ended = loop {
             match frames.next(inbox.bytes()) {
                 Ok(Step::More { consumed, at_least }) => {
@@ -281,9 +329,17 @@ impl Connection {
                     break Ok(at_least);
                 }
                 Ok(Step::Message { consumed, body }) => {
-                    let body = Kept::copy(body);
+                    let body = match frames.expand(body, &mut room) {
+                        Ok(body) => Kept::copy(body),
+                        Err(violation) => break Err(violation),
+                    };
                     inbox.consume(consumed);
-                    sending.side.receive(frames, body, &mut wake);
+                    if frames.header().kind == Kind::Ping {
+                        let seq = frames.header().seq;
+                        wake.extend(send_empty(&mut sending, Kind::Pong, seq));
+                    } else {
+                        sending.side.receive(frames, body, &mut wake);
+                    }
                 }
                 Err(violation) => break Err(violation),
             }
@@ -320,20 +376,16 @@ impl Waiting {
         let header = frames.header();
         match header.kind {
             Kind::Call => {
+                let seq = header.seq;
                 let outcome = match header.error.is_empty() {
-                    true => Ok(body),
-                    // Whatever the body of an error is, it is dropped.
-                    false => {
-                        let code = Code::from_number((header.code & !CODE_REFUSED).into());
-                        let error = Error::new(code, std::mem::take(&mut header.error));
-                        Err(match header.code & CODE_REFUSED {
-                            0 => error,
-                            _ => error.with_reached(Reached::Refused),
-                        })
-                    }
+                    true => Ok(Received {
+                        body,
+                        metadata: std::mem::take(&mut header.metadata),
+                    }),
+                    false => Err(received_error(frames, &body)),
                 };
-                if !self.calls.finish(header.seq, outcome, wake) {
-                    tracing::trace!(seq = header.seq, "a reply came that nobody waits for");
+                if !self.calls.finish(seq, outcome, wake) {
+                    tracing::trace!(seq, "a reply came that nobody waits for");
                 }
             }
             Kind::GoAway => {
@@ -341,7 +393,10 @@ impl Waiting {
                     self.state = State::Draining;
                 }
             }
-            Kind::Cancel => {}
+            Kind::Pong => {
+                self.calls.finish(header.seq, Ok(Received::default()), wake);
+            }
+            Kind::Cancel | Kind::Ping | Kind::Item | Kind::End | Kind::Credit => {}
         }
     }
 }
@@ -358,13 +413,63 @@ impl Sending<Waiting> {
     }
 }
 
-fn send_cancel(sending: &mut Sending<Waiting>, seq: u64) -> Option<Waker> {
+/// Sends a message that has no body of its own.
+fn send_empty(sending: &mut Sending<Waiting>, kind: Kind, seq: u64) -> Option<Waker> {
     let sent = sending.send(Body::from(&()), |header| {
-        header.kind = Kind::Cancel;
+        header.kind = kind;
         header.seq = seq;
     });
     // The empty struct can always be encoded.
     sent.ok().flatten()
+}
+
+/// The error that a reply is.
+fn received_error(frames: &mut FrameReader, body: &Kept) -> Error {
+    let kind = frames.body_kind();
+    let header = frames.header();
+    let code = Code::from_number(header.code.into());
+    let mut error = Error::new(code, std::mem::take(&mut header.error));
+    if header.flags.has(Flags::REFUSED) {
+        error = error.with_reached(Reached::Refused);
+    }
+    // Otherwise its body says nothing.
+    if header.flags.has(Flags::DETAILS) {
+        error = error.with_received_details(kind, body.bytes());
+    }
+    error
+}
+
+/// Asks a server that has calls to answer and says nothing whether it is there, and ends the connection when no answer
+/// comes in as much time again.
+async fn keep_alive(connection: Weak<Connection>, interval: Duration) {
+    let mut heard = 0;
+    let mut was_asked = false;
+    loop {
+        tokio::time::sleep(interval).await;
+        let Some(connection) = connection.upgrade() else {
+            return;
+        };
+        let mut sending = connection.link.lock();
+        if let State::Lost = sending.side.state {
+            return;
+        }
+        let was_heard = std::mem::replace(&mut heard, sending.side.heard) != heard;
+        if was_heard || sending.side.calls.waiting() == 0 {
+            was_asked = false;
+            continue;
+        }
+        if was_asked {
+            drop(sending);
+            let interval = go_duration(interval);
+            connection.lose(&format!("no byte came for {interval} after a ping"));
+            return;
+        }
+        was_asked = true;
+        // No call has this Seq: that something comes is all that matters.
+        let writer = send_empty(&mut sending, Kind::Ping, NO_CALL);
+        drop(sending);
+        wake_all(writer);
+    }
 }
 
 /// Ends calls at their deadlines, while the connection lives.
@@ -398,7 +503,7 @@ async fn time_loop(connection: Weak<Connection>) {
             );
             for seq in expired {
                 if cancel {
-                    wake.extend(send_cancel(&mut sending, seq));
+                    wake.extend(send_empty(&mut sending, Kind::Cancel, seq));
                 }
             }
             wake.extend(sending.retire());
@@ -452,7 +557,8 @@ async fn shake_hands(
             Ok((framing, Features::default(), usize::MAX))
         }
         Dialect::Farcall => {
-            write(stream, &hello(config, Features::ALL)).await?;
+            let offered = Features::ALL.compressing(config.compression);
+            write(stream, &hello(config, offered)).await?;
             let (ack, len) =
                 read_until(stream, inbox, |input| Hello::read(input, &config.limits)).await?;
             inbox.consume(len);
@@ -463,7 +569,7 @@ async fn shake_hands(
                     config.codec
                 ));
             }
-            let features = ack.features().and(Features::ALL);
+            let features = ack.features().and(offered);
             let in_flight_max = ack.in_flight_max().unwrap_or(usize::MAX);
             Ok((Framing::Farcall(codec), features, in_flight_max))
         }

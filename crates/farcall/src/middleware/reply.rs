@@ -4,7 +4,7 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
-use farcall_wire::{Body, BodyKind, Encode, Message};
+use farcall_wire::{Body, BodyKind, BodyRef, Encode, Message};
 
 use crate::inbox::Kept;
 use crate::{Code, Error, Result};
@@ -15,9 +15,16 @@ use crate::{Code, Error, Result};
 pub struct Reply(Content);
 
 enum Content {
-    /// Bytes, and the connection they came through.
-    Received(Arc<dyn Source>, Kept),
+    /// What came, and the connection through which it did. There is none after a one-way call, to which nothing came.
+    Received(Option<Arc<dyn Source>>, Received),
     Value(Box<dyn Value>),
+}
+
+/// A good reply as it came.
+#[derive(Default)]
+pub(crate) struct Received {
+    pub(crate) body: Kept,
+    pub(crate) metadata: Vec<(String, String)>,
 }
 
 /// Knows how the bodies of a connection are decoded.
@@ -48,8 +55,26 @@ impl Reply {
         Reply(Content::Value(Box::new(value)))
     }
 
-    pub(crate) fn received(source: Arc<dyn Source>, bytes: Kept) -> Reply {
-        Reply(Content::Received(source, bytes))
+    pub(crate) fn received(source: Option<Arc<dyn Source>>, received: Received) -> Reply {
+        Reply(Content::Received(source, received))
+    }
+
+    /// The value that came back beside a client's reply under this name, the last one if there are several. They come if
+    /// the caller asked for them ([`crate::Call::with_metadata`]).
+    pub fn metadata(&self, name: &str) -> Option<&str> {
+        let Content::Received(_, Received { metadata, .. }) = &self.0 else {
+            return None;
+        };
+        let mut pairs = metadata.iter().rev();
+        let (_, value) = pairs.find(|(given, _)| given == name)?;
+        Some(value)
+    }
+
+    pub(crate) fn take_metadata(&mut self) -> Vec<(String, String)> {
+        match &mut self.0 {
+            Content::Received(_, received) => std::mem::take(&mut received.metadata),
+            Content::Value(_) => Vec::new(),
+        }
     }
 
     /// The value.
@@ -59,10 +84,10 @@ impl Reply {
     /// [`Code::Internal`] when it has another type.
     pub fn decode<R: Message>(self) -> Result<R> {
         match self.0 {
-            Content::Received(source, bytes) => {
-                let body = source.body_kind().body(bytes.bytes());
-                body.decode().map_err(undecodable)
-            }
+            Content::Received(source, received) => received
+                .body(source.as_deref())
+                .decode()
+                .map_err(undecodable),
             Content::Value(value) => match value.into_any().downcast() {
                 Ok(value) => Ok(*value),
                 Err(_) => Err(undecodable("a layer made it, with another type")),
@@ -72,10 +97,10 @@ impl Reply {
 
     pub(crate) fn to_plain_json(&self) -> Result<serde_json::Value> {
         match &self.0 {
-            Content::Received(source, bytes) => {
-                let body = source.body_kind().body(bytes.bytes());
-                body.to_plain_json().map_err(undecodable)
-            }
+            Content::Received(source, received) => received
+                .body(source.as_deref())
+                .to_plain_json()
+                .map_err(undecodable),
             Content::Value(value) => {
                 let mut json = Vec::new();
                 let body = Body::Typed((**value).as_encode());
@@ -97,10 +122,21 @@ impl Reply {
     }
 }
 
+impl Received {
+    fn body<'a>(&'a self, source: Option<&'a dyn Source>) -> BodyRef<'a> {
+        match source {
+            Some(source) => source.body_kind().body(self.body.bytes()),
+            None => BodyRef::Zero,
+        }
+    }
+}
+
 impl fmt::Debug for Reply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Content::Received(_, bytes) => write!(f, "Reply({} bytes)", bytes.bytes().len()),
+            Content::Received(_, Received { body, .. }) => {
+                write!(f, "Reply({} bytes)", body.bytes().len())
+            }
             Content::Value(_) => f.write_str("Reply(a value)"),
         }
     }

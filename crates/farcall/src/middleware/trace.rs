@@ -91,7 +91,7 @@ mod tests {
         let one = Arc::new(One(Mutex::default()));
         let no_more: Layers = Arc::new([]);
         let next = before(&no_more, Arc::clone(&one) as Arc<dyn Endpoint>);
-        let call = Call::outgoing("A.B", Peer::server(None, Codec::Gob), None, &[]);
+        let call = Call::outgoing("A.B", Peer::server(None, Codec::Gob), None, &[], false);
         let running = trace().call(call, next);
         assert_eq!(place(&running), *one.0.lock().unwrap());
     }

@@ -2,15 +2,17 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use farcall_wire::{BodyKind, BodyRef, GobStream};
 use tokio::time::timeout_at;
 
-use super::{CatchUnwind, panicked, unless_it_panics};
+use super::{Guarded, TimeLimit, panicked, timed_out, unless_it_panics};
+use crate::Context;
 use crate::inbox::Kept;
+use crate::link::now;
 use crate::middleware::{self, Call, Endpoint, Layers, Side, before};
 use crate::router::{Method, Replier, Running};
-use crate::{Code, Context, Error, Reached};
 
 /// Makes the future of a call through all layers. Its last step hands the reply over, as a handler's own does.
 pub(super) fn start(
@@ -24,6 +26,7 @@ pub(super) fn start(
     let handling = Arc::new(Handling {
         method: Arc::clone(method),
         argument: Argument::keep(body),
+        deadline: context.deadline,
         began: AtomicBool::new(false),
     });
     let call = Call::new(Side::Server, Arc::clone(name), context);
@@ -32,13 +35,10 @@ pub(super) fn start(
         // The handler's own panics are caught further in.
         match unless_it_panics("a layer", async move { next.run(call).await }).await {
             Ok(reply) => replier.pass(reply),
-            // Whatever the layer's error says of calls that it made itself.
-            Err(error) => Err(
-                error.with_reached(match handling.began.load(Ordering::Relaxed) {
-                    true => Reached::Answered,
-                    false => Reached::Refused,
-                }),
-            ),
+            Err(error) => Err(match handling.began.load(Ordering::Relaxed) {
+                true => error,
+                false => error.refuse(),
+            }),
         }
     })
 }
@@ -47,6 +47,8 @@ pub(super) fn start(
 struct Handling {
     method: Arc<Method>,
     argument: Argument,
+    /// When the call ends by itself.
+    deadline: Option<Instant>,
     /// True from when the argument was about to be decoded.
     began: AtomicBool,
 }
@@ -61,24 +63,24 @@ impl Endpoint for Handling {
             let replier = Replier::Layers(Arc::clone(&place));
             // A panic of the handler is an outcome that layers see.
             let running = super::handler(&self.method, context, self.argument.body(), replier)?;
-            let running = CatchUnwind(running);
-            match deadline {
-                // A layer may have made the time shorter, which nobody else knows of.
-                Some(deadline) => timeout_at(deadline.into(), running)
-                    .await
-                    .unwrap_or_else(|_| Err(too_late()))?,
+            let limit = deadline.map(|deadline| TimeLimit {
+                deadline,
+                limit: deadline.saturating_duration_since(now()),
+            });
+            // Its calls end with it, and its panics are outcomes that layers see.
+            let running = Guarded { running, limit };
+            match limit.filter(|_| deadline != self.deadline) {
                 None => running.await?,
+                // A layer made the time shorter, which nobody else knows of.
+                Some(limit) => timeout_at(limit.deadline.into(), running)
+                    .await
+                    .unwrap_or_else(|_| Err(timed_out(limit.limit)))?,
             }
             let reply = place.lock().unwrap_or_else(PoisonError::into_inner).take();
             // A handler that ended well has left its reply.
             reply.ok_or_else(|| panicked("the handler"))
         })
     }
-}
-
-fn too_late() -> Error {
-    let text = "rpc server: the call's deadline passed while its handler ran";
-    Error::new(Code::DeadlineExceeded, text)
 }
 
 /// An argument that is decoded later, or never. Skipping it is safe in gob, too: definitions are filed when they arrive.

@@ -2,12 +2,12 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use farcall_wire::{
-    Body, BodyRef, CODE_REFUSED, Code, Codec, Features, FrameReader, FrameWriter, Framing,
+    Body, BodyRef, Code, Codec, Features, Flags, FrameReader, FrameWriter, Framing,
     GEERPC_CONNECTED, GEERPC_PATH, GO_RPC_CONNECTED, GO_RPC_PATH, Header, Hello, Kind, Load,
     Opening, Side, Step, TINYRPC_CONNECTED, TINYRPC_PATH, Violation, go_duration, read_connect,
     sniff,
@@ -23,10 +23,10 @@ use crate::inbox::{Inbox, discard};
 use crate::link::{Link, Sending, now, wake_all};
 use crate::middleware::outcome_of;
 use crate::router::{Method, Missing, Replier, ReplyTo, Request, RunOn, Running};
-use crate::run;
+use crate::run::{self, TimeLimit};
 use crate::slab::Slab;
 use crate::transport::{ReadHalf, Stream};
-use crate::{Context, Dialect, Error, Reached, Result};
+use crate::{Context, Dialect, Error, Result};
 
 /// A client that takes no byte of its replies for so long is given up: they are memory.
 const STALL_MAX: Duration = Duration::from_secs(10);
@@ -315,8 +315,20 @@ struct Serving {
     /// Handlers that were not ready at once. Those that were are answered before the next request is looked at, and
     /// are never filed.
     running: Slab<Task>,
+    /// Those of them that nobody waits for. They have as many places of their own: a client does not count them.
+    one_ways: usize,
     /// Wakes the reading task when a handler has ended.
     reader: Option<Waker>,
+}
+
+impl Serving {
+    /// How many handlers are at work that share their places with one like this.
+    fn at_work(&self, is_one_way: bool) -> usize {
+        match is_one_way {
+            true => self.one_ways,
+            false => self.running.len() - self.one_ways,
+        }
+    }
 }
 
 /// A handler at work on a task, which holds a [`Place`].
@@ -344,6 +356,7 @@ impl Drop for Place {
             return;
         };
         task.method.ended(task.began, task.outcome);
+        sending.side.one_ways -= usize::from(task.request.is_one_way);
         let reader = sending.side.reader.take();
         let idle = sending.side_changed();
         drop(sending);
@@ -361,32 +374,44 @@ impl Connection {
         client_timeout: Option<Duration>,
         peer: Arc<Peer>,
     ) -> Result<(), Trouble> {
-        let Stream { reader, writer, .. } = stream;
         let both = [shared.config.handle_timeout, client_timeout];
         let connection = Arc::new(Connection {
             shared: Arc::clone(shared),
-            link: Link::new(FrameWriter::new(framing, Side::Server), Serving::default()),
+            link: Link::new(
+                FrameWriter::new(framing, Side::Server).with_compression(features.compression()),
+                Serving::default(),
+            ),
             peer,
             framing,
             features,
             handle_timeout: both.into_iter().flatten().min(),
         });
         let _stops = StopRunning(&connection);
+        let ended = connection.converse(stream, inbox).await;
+        connection.stop_running(false);
+        connection.one_ways_ended().await;
+        ended
+    }
+
+    /// Reads and writes until the peer has gone, or has everything.
+    async fn converse(self: &Arc<Self>, stream: Stream, inbox: Inbox) -> Result<(), Trouble> {
+        let Stream {
+            mut reader, writer, ..
+        } = stream;
         let writing = {
-            let connection = Arc::clone(&connection);
+            let connection = Arc::clone(self);
             tokio::spawn(async move { connection.link.write_loop(writer, STALL_MAX).await })
         };
         let mut writing = AbortOnDrop(writing);
-        let mut reader = reader;
         let read = tokio::select! {
-            read = connection.read_and_drain(&mut reader, inbox) => read,
+            read = self.read_and_drain(&mut reader, inbox) => read,
             // The peer takes no more replies.
             written = &mut writing.0 => return Ok(written.unwrap_or(Ok(()))?),
         };
         if let Err(Trouble::Io(error)) = read {
             return Err(error.into());
         }
-        let closed = connection.link.lock().close();
+        let closed = self.link.lock().close();
         wake_all(closed);
         if let Ok(written) = (&mut writing.0).await {
             written?;
@@ -436,9 +461,13 @@ impl Connection {
         reader: &mut ReadHalf,
         mut inbox: Inbox,
     ) -> Result<(), Trouble> {
-        let mut frames = FrameReader::new(self.framing, Side::Server, &self.shared.config.limits);
+        let mut frames = FrameReader::new(self.framing, Side::Server, &self.shared.config.limits)
+            .with_compression(self.features.compression());
+        let mut room = Vec::new();
         let mut is_full = false;
         loop {
+            // When the first request of this read began to wait for a place.
+            let mut waits_since = None;
             let at_least = loop {
                 match frames.next(inbox.bytes())? {
                     Step::More { consumed, at_least } => {
@@ -446,12 +475,19 @@ impl Connection {
                         break at_least;
                     }
                     Step::Message { consumed, body } => {
+                        let body = frames.expand(body, &mut room)?;
                         let (header, body) = frames.message(body);
                         // Looked at before a call begins, and not after the last that may: what a peer that keeps to
                         // the number it was told sends then are cancels, and they are what makes room.
                         if is_full && header.kind == Kind::Call {
-                            self.fewer_running().await;
-                            is_full = false;
+                            let since = *waits_since.get_or_insert_with(now);
+                            self.place_for(self.is_one_way(header)).await;
+                            is_full = self.is_full();
+                            if !take_wait(header, since) {
+                                self.expired(header);
+                                inbox.consume(consumed);
+                                continue;
+                            }
                         }
                         is_full |= self.receive(header, body);
                         inbox.consume(consumed);
@@ -485,16 +521,53 @@ impl Connection {
     }
 
     /// Pressure flows backward: a peer with too many handlers at work is not read from.
-    async fn fewer_running(&self) {
+    async fn place_for(&self, is_one_way: bool) {
         poll_fn(|context| {
             let side = &mut self.link.lock().side;
-            if side.running.len() < self.shared.config.in_flight_max {
+            if side.at_work(is_one_way) < self.shared.config.in_flight_max {
                 return Poll::Ready(());
             }
             side.reader = Some(context.waker().clone());
             Poll::Pending
         })
         .await;
+    }
+
+    /// Waits for the handlers that nobody else waits for: their caller may have gone long ago.
+    async fn one_ways_ended(&self) {
+        poll_fn(|context| {
+            let side = &mut self.link.lock().side;
+            if side.one_ways == 0 {
+                return Poll::Ready(());
+            }
+            side.reader = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// True when there may be no place for the next request.
+    fn is_full(&self) -> bool {
+        let max = self.shared.config.in_flight_max;
+        let side = &self.link.lock().side;
+        side.at_work(true) >= max || side.at_work(false) >= max
+    }
+
+    fn is_one_way(&self, header: &Header) -> bool {
+        self.features.one_way && header.flags.has(Flags::ONE_WAY)
+    }
+
+    /// Answers a request whose time was over before there was a place for it.
+    fn expired(&self, header: &mut Header) {
+        let request = Request {
+            seq: header.seq,
+            json: header.json.take(),
+            is_one_way: self.is_one_way(header),
+            echo: (!self.features.code).then(|| header.service_method.as_str().into()),
+            ..Request::default()
+        };
+        let text = "the call's deadline passed before its handler could begin";
+        self.fail(&request, Error::refused(Code::DeadlineExceeded, text));
     }
 
     /// Does what a message asks. True when no more handlers can be at work.
@@ -505,8 +578,12 @@ impl Connection {
                 self.cancel(header.seq);
                 false
             }
-            // Clients that go away close.
-            Kind::GoAway => false,
+            Kind::Ping => {
+                self.pong(header.seq);
+                false
+            }
+            // Clients that go away close; and items come with the calls that have them.
+            Kind::GoAway | Kind::Pong | Kind::Item | Kind::End | Kind::Credit => false,
         }
     }
 
@@ -527,6 +604,7 @@ impl Connection {
         let mut request = Request {
             seq: header.seq,
             json: header.json.take(),
+            is_one_way: self.is_one_way(header),
             ..Request::default()
         };
         let (method, name) = match self.shared.router.find(&header.service_method) {
@@ -543,11 +621,20 @@ impl Connection {
         }
         let asked = (header.timeout_ns > 0).then(|| Duration::from_nanos(header.timeout_ns));
         let limit = [asked, self.handle_timeout].into_iter().flatten().min();
+        let limit = limit.and_then(|limit| {
+            let deadline = now().checked_add(limit)?;
+            Some(TimeLimit { deadline, limit })
+        });
         let metadata = std::mem::take(&mut header.metadata);
+        if self.features.metadata && header.flags.has(Flags::METADATA) {
+            request.metadata = Some(Arc::default());
+        }
         let context = Context {
             peer: Arc::clone(&self.peer),
-            deadline: limit.and_then(|limit| now().checked_add(limit)),
+            deadline: limit.map(|limit| limit.deadline),
             metadata: (!metadata.is_empty()).then(|| metadata.into()),
+            is_idempotent: self.features.idempotent && header.flags.has(Flags::IDEMPOTENT),
+            reply_metadata: request.metadata.clone(),
             values: None,
         };
         if method.run_on() == RunOn::BlockingThread {
@@ -561,7 +648,7 @@ impl Connection {
         let layers = self.shared.layers.as_ref();
         let ready = match run::start(layers, name, method, context, body, replier) {
             Err(error) => Err(error),
-            Ok(mut running) => match run::poll_once(&mut running, method) {
+            Ok(mut running) => match run::poll_once(&mut running, method, limit) {
                 Poll::Ready(ended) => ended,
                 Poll::Pending => {
                     let method = Arc::clone(method);
@@ -583,7 +670,7 @@ impl Connection {
         running: Running,
         method: Arc<Method>,
         began: Option<Instant>,
-        limit: Option<Duration>,
+        limit: Option<TimeLimit>,
     ) -> bool {
         let mut sending = self.link.lock();
         let id = sending.side.running.insert(Task {
@@ -593,7 +680,8 @@ impl Connection {
             began,
             outcome: Err(Code::Cancelled),
         });
-        let is_full = sending.side.running.len() >= self.shared.config.in_flight_max;
+        sending.side.one_ways += usize::from(request.is_one_way);
+        let is_full = sending.side.at_work(request.is_one_way) >= self.shared.config.in_flight_max;
         drop(sending);
         let place = Place {
             connection: Arc::clone(self),
@@ -626,9 +714,13 @@ impl Connection {
         if !request.end() {
             return;
         }
+        if request.is_one_way {
+            tracing::debug!(peer = %self.peer.address, %error, "a one-way call failed");
+            return;
+        }
         let mut sending = self.link.lock();
         let load = self.load(&sending);
-        let sent = sending.send(Body::from(&()), |header| {
+        let fill = |header: &mut Header| {
             address(header, request);
             // An empty text would look like success.
             let text = match error.message() {
@@ -639,14 +731,28 @@ impl Connection {
             if self.features.code || self.framing == Framing::JsonRpc {
                 header.code = error.code().number();
             }
-            if self.features.code && error.reached() == Reached::Refused {
-                header.code |= CODE_REFUSED;
+            if self.features.code && error.is_refusal() {
+                header.flags |= Flags::REFUSED;
             }
             header.load = load;
+        };
+        let details = error.given_details().filter(|_| self.features.details);
+        let sent = details.and_then(|details| {
+            let sent = sending.send(details, |header| {
+                fill(header);
+                header.flags |= Flags::DETAILS;
+            });
+            // Without them, then: code and text are what matters.
+            sent.inspect_err(|error| tracing::warn!(%error, "an error's details cannot be encoded"))
+                .ok()
         });
+        let sent = match sent {
+            Some(sent) => sent,
+            // The empty struct can always be encoded.
+            None => sending.send(Body::from(&()), fill).ok().flatten(),
+        };
         drop(sending);
-        // The empty struct can always be encoded.
-        wake_all(sent.ok().flatten());
+        wake_all(sent);
     }
 
     fn load(&self, sending: &Sending<Serving>) -> Load {
@@ -671,11 +777,21 @@ impl Connection {
         wake_all(sent.ok().flatten());
     }
 
-    /// Stops handlers whose caller has gone.
-    fn stop_running(&self) {
+    /// Tells a peer that asks for it that its connection is alive.
+    fn pong(&self, seq: u64) {
+        let sent = self.link.lock().send(Body::from(&()), |header| {
+            header.kind = Kind::Pong;
+            header.seq = seq;
+        });
+        wake_all(sent.ok().flatten());
+    }
+
+    /// Stops handlers whose caller has gone, and those too that never had one who waits.
+    fn stop_running(&self, and_one_ways: bool) {
         let handles: Vec<_> = {
             let sending = self.link.lock();
             let tasks = sending.side.running.iter().map(|(_, task)| task);
+            let tasks = tasks.filter(|task| and_one_ways || !task.request.is_one_way);
             tasks.filter_map(Task::give_up).collect()
         };
         for handle in handles {
@@ -694,8 +810,9 @@ impl Task {
 
 impl ReplyTo for Connection {
     fn reply(&self, request: &Request, body: Body<'_>) -> Result<()> {
-        if !request.end() {
-            // It timed out or was cancelled, and its handler could not be stopped: the late reply is dropped.
+        if !request.end() || request.is_one_way {
+            // It timed out or was cancelled, and its handler could not be stopped: the late reply is dropped. Or there
+            // is to be none.
             return Ok(());
         }
         let mut sending = self.link.lock();
@@ -703,6 +820,10 @@ impl ReplyTo for Connection {
         let sent = sending.send(body, |header| {
             address(header, request);
             header.load = load;
+            if let Some(metadata) = &request.metadata {
+                let mut metadata = metadata.lock().unwrap_or_else(PoisonError::into_inner);
+                header.metadata.append(&mut metadata);
+            }
         });
         drop(sending);
         match sent {
@@ -718,6 +839,17 @@ impl ReplyTo for Connection {
             }
         }
     }
+}
+
+/// Takes the time that a request has waited here from what it has left. False when nothing is left of it.
+fn take_wait(header: &mut Header, since: Instant) -> bool {
+    if header.timeout_ns == 0 {
+        return true;
+    }
+    let waited = now().saturating_duration_since(since).as_nanos();
+    let waited = u64::try_from(waited).unwrap_or(u64::MAX);
+    header.timeout_ns = header.timeout_ns.saturating_sub(waited);
+    header.timeout_ns > 0
 }
 
 /// Makes a header the one of this request's reply.
@@ -751,7 +883,7 @@ struct StopRunning<'a>(&'a Connection);
 
 impl Drop for StopRunning<'_> {
     fn drop(&mut self) {
-        self.0.stop_running();
+        self.0.stop_running(true);
     }
 }
 

@@ -16,6 +16,7 @@ use crate::http::{self, Reply, Request, Surface};
 use crate::link::now;
 use crate::middleware::outcome_of;
 use crate::router::{Replier, ReplyTo, Router};
+use crate::run::TimeLimit;
 use crate::schema::{example, json_schema};
 use crate::{Code, Context, Error, Result, run};
 
@@ -113,7 +114,10 @@ async fn call(shared: &Shared, request: &Request) -> Result<Vec<u8>> {
         Ok(found) => found,
         Err(missing) => return Err(Error::new(Code::Unimplemented, missing.go_text(name))),
     };
-    let limit = shared.config.handle_timeout;
+    let limit = shared.config.handle_timeout.and_then(|limit| {
+        let deadline = now().checked_add(limit)?;
+        Some(TimeLimit { deadline, limit })
+    });
     let address = request
         .extensions()
         .get::<http::Peer>()
@@ -124,8 +128,10 @@ async fn call(shared: &Shared, request: &Request) -> Result<Vec<u8>> {
             dialect: "http",
             codec: Codec::Json,
         }),
-        deadline: limit.and_then(|limit| Instant::now().checked_add(limit)),
+        deadline: limit.map(|limit| limit.deadline),
         metadata: headers(request),
+        is_idempotent: false,
+        reply_metadata: None,
         values: None,
     };
     let body = match request.body().trim_ascii() {
@@ -195,7 +201,11 @@ impl ReplyTo for Kept {
 }
 
 fn failed(error: &Error) -> Reply {
-    let body = json!({ "error": { "code": error.code().as_str(), "message": error.message() } });
+    let mut body =
+        json!({ "error": { "code": error.code().as_str(), "message": error.message() } });
+    if let Some(Ok(details)) = error.details_json() {
+        body["error"]["details"] = details;
+    }
     http::json_text(status(error.code()), format!("{body}\n").into_bytes())
 }
 

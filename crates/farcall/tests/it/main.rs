@@ -17,6 +17,7 @@ mod pages;
 mod plain_serde;
 mod registry;
 mod script;
+mod semantics;
 mod service;
 mod shutdown;
 mod support;

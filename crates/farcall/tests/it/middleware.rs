@@ -15,7 +15,7 @@ use farcall::{
     Address, Client, ClientBuilder, Cluster, Code, Codec, Context, Error, Reached, Result, Server,
     ServerBuilder,
 };
-use farcall_wire::Features;
+use farcall_wire::{Features, Flags};
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -343,9 +343,14 @@ async fn a_rejection_is_told_in_every_dialect() {
 #[tokio::test]
 async fn metadata_that_layers_add_travels_and_reaches_the_handler() {
     let server = services()
+        .method("Reply.Metadata", |context: Context, (): ()| async move {
+            context.reply_metadata("handler", "was here");
+            Ok(())
+        })
         .layer(|mut call: Call, next: Next| {
             let tenant = call.metadata("tenant").map(str::to_owned);
             call.insert_metadata("seen", format!("{tenant:?} at the server"));
+            call.context().reply_metadata("layer", "was here");
             next.run(call)
         })
         .start()
@@ -370,6 +375,26 @@ async fn metadata_that_layers_add_travels_and_reaches_the_handler() {
         assert_eq!(seen, "Some(\"seven\") at the server");
         let kept = call(&of_caller).metadata("other", "kept").await;
         assert_eq!(kept.unwrap(), "kept");
+        let came = Arc::new(AtomicUsize::new(0));
+        let seen = Arc::clone(&came);
+        let looking = move |call: Call, next: Next| {
+            let seen = Arc::clone(&seen);
+            async move {
+                let reply = next.run(call).await?;
+                let both = ["layer", "handler"].map(|name| reply.metadata(name));
+                let are_there = both == [Some("was here"); 2];
+                seen.fetch_add(usize::from(are_there), Ordering::Relaxed);
+                Ok(reply)
+            }
+        };
+        let client = builder("tcp", &server, codec).layer(looking).build();
+        let reply = client.call::<()>("Reply.Metadata", &()).with_metadata();
+        let mut metadata = reply.await.unwrap().metadata;
+        metadata.sort();
+        let metadata: Vec<&str> = metadata.iter().map(|(name, _)| &**name).collect();
+        assert_eq!(metadata, ["handler", "layer"]);
+        client.call::<()>("Reply.Metadata", &()).await.unwrap();
+        assert_eq!(came.load(Ordering::Relaxed), 1, "who did not ask got none");
     }
     let seen: String = cluster.call("Echo.Metadata", &ask("seen")).await.unwrap();
     assert_eq!(seen, "Some(\"seven\") at the server");
@@ -917,18 +942,62 @@ async fn an_error_of_a_call_that_a_handler_made_does_not_say_that_the_handler_di
 }
 
 #[tokio::test]
+async fn what_a_caller_says_of_its_call_gets_through_layers() {
+    let (ran, runs) = tokio::sync::mpsc::unbounded_channel();
+    let mut runs = runs;
+    let server = services()
+        .method("Note.Idempotent", move |context: Context, (): ()| {
+            ran.send(context.is_idempotent()).unwrap();
+            ready(Ok(()))
+        })
+        .layer(trace());
+    let server = server.start().await.unwrap();
+    let inner = connect(&server).await;
+    let client = builder("tcp", &server, Codec::Gob).layer(trace()).build();
+    client.call::<()>("Note.Idempotent", &()).await.unwrap();
+    assert_eq!(soon(runs.recv()).await, Some(false));
+    let call = client.call::<()>("Note.Idempotent", &()).idempotent();
+    call.await.unwrap();
+    assert_eq!(soon(runs.recv()).await, Some(true));
+    // It ends before its handler does, which never will.
+    let one_way = client.call::<()>("Echo.Never", &()).one_way();
+    soon(one_way.into_future()).await.unwrap();
+    // A handler's calls end with it, through layers of servers and of clients.
+    let relays = services().method("Relay.Never", move |(): ()| {
+        let (client, inner) = (client.clone(), inner.clone());
+        async move {
+            let both = tokio::join!(
+                client.call::<()>("Echo.Never", &()),
+                inner.call::<()>("Echo.Never", &())
+            );
+            both.0.and(both.1)
+        }
+    });
+    let relays = relays.layer(|mut call: Call, next: Next| {
+        call.limit(Duration::from_millis(20));
+        next.run(call)
+    });
+    let relays = relays.start().await.unwrap();
+    let error = connect(&relays).await;
+    let error = soon(error.call::<()>("Relay.Never", &()).into_future()).await;
+    assert_eq!(error.unwrap_err().code(), Code::DeadlineExceeded);
+    until(|| running(&relays) == 0 && running(&server) == 1).await;
+}
+
+#[tokio::test]
 async fn a_refusal_travels_only_where_codes_do() {
     let server = services()
         .layer(concurrency_limit(0))
         .start()
         .await
         .unwrap();
-    for (features, code) in [(Features::ALL, 128 + 8), (Features::default(), 0)] {
+    for (features, code) in [(Features::ALL, 8), (Features::default(), 0)] {
         for codec in Codec::ALL {
             let mut raw = Raw::connect(&server, codec, features).await;
             raw.send(1, "Echo.Int", &1_i64).await;
             let (header, _) = raw.receive().await.unwrap();
             assert_eq!(header.code, code, "{codec}");
+            assert_eq!(header.flags.has(Flags::REFUSED), code > 0, "{codec}");
             assert_eq!(header.error, "Echo.Int: 0 calls run already");
         }
     }
