@@ -76,9 +76,9 @@ impl From<Cluster> for Channel {
     }
 }
 
-impl Via<'_> {
+impl<'a> Via<'a> {
     /// Begins to measure a call, if calls are measured.
-    pub(crate) fn metered(self, method: &str) -> Option<Metered> {
+    pub(crate) fn metered(self, method: &str) -> Option<Metered<'a>> {
         match self {
             Via::Client(client) => client.metered(method),
             Via::Cluster(cluster) => cluster.metered(method),
@@ -113,7 +113,7 @@ impl Via<'_> {
 
     pub(crate) fn go<R: Message>(self, method: &str, args: impl Message) -> Pending<R> {
         let options = CallOptions::default();
-        let metered = self.metered(method);
+        let metered = self.metered(method).map(Metered::keep);
         match self.begin_now(method, Body::from(&args), &options, None) {
             Some(Ok(in_flight)) => Pending::new(metered, in_flight),
             Some(Err(error)) => Pending::new(metered, std::future::ready(Err(error))),

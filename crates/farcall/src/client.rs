@@ -351,7 +351,7 @@ impl Client {
     }
 
     /// Begins to measure a call, if calls are measured.
-    pub(crate) fn metered(&self, method: &str) -> Option<Metered> {
+    pub(crate) fn metered(&self, method: &str) -> Option<Metered<'_>> {
         self.0.meters.as_ref()?.begin(method)
     }
 
@@ -445,7 +445,8 @@ impl Client {
 
     fn deadline(&self, options: &CallOptions) -> Option<Instant> {
         let limit = options.timeout.or(self.0.config.call_timeout);
-        context::deadline(limit, options.is_detached)
+        let now = || options.now.unwrap_or_else(now);
+        context::deadline_at(now, limit, options.is_detached)
     }
 
     /// The open connection, or a new one. Everyone who asks meanwhile waits for the same dial, and nobody for longer

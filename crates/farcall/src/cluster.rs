@@ -333,7 +333,7 @@ impl Cluster {
     }
 
     /// Begins to measure a call, if calls are measured.
-    pub(crate) fn metered(&self, method: &str) -> Option<Metered> {
+    pub(crate) fn metered(&self, method: &str) -> Option<Metered<'_>> {
         self.0.meters.as_ref()?.begin(method)
     }
 

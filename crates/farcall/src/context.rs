@@ -174,6 +174,15 @@ pub(crate) fn within<T>(deadline: Option<Instant>, poll: impl FnOnce() -> T) -> 
 
 /// When a call must end that begins now: after its own limit, or with the handler that makes it.
 pub(crate) fn deadline(limit: Option<Duration>, is_detached: bool) -> Option<Instant> {
+    deadline_at(now, limit, is_detached)
+}
+
+/// The same for one that may know what time it is.
+pub(crate) fn deadline_at(
+    now: impl FnOnce() -> Instant,
+    limit: Option<Duration>,
+    is_detached: bool,
+) -> Option<Instant> {
     let own = limit.and_then(|limit| now().checked_add(limit));
     match is_detached {
         true => own,

@@ -11,6 +11,7 @@ use farcall_wire::{Body, Code, Message};
 
 use super::connection::{Connection, NotBegun};
 use crate::channel::Via;
+use crate::link::now;
 pub(crate) use crate::middleware::Reply as RawReply;
 use crate::middleware::{Metered, Received};
 use crate::{Error, Result};
@@ -26,6 +27,8 @@ pub(crate) struct CallOptions {
     pub(crate) is_one_way: bool,
     /// The caller takes the reply's metadata.
     pub(crate) takes_metadata: bool,
+    /// The time now, where it was just read: clocks are slow.
+    pub(crate) now: Option<Instant>,
 }
 
 /// A call that begins when it is awaited.
@@ -166,7 +169,7 @@ impl<'a, R: FromReply> IntoFuture for Call<'a, R> {
 pub struct CallFuture<'a, R> {
     stage: Stage<'a, R>,
     /// From the first poll on, if calls are measured.
-    metered: Option<Metered>,
+    metered: Option<Metered<'a>>,
 }
 
 enum Stage<'a, R> {
@@ -195,10 +198,14 @@ impl<R: FromReply> Future for CallFuture<'_, R> {
                         via,
                         method,
                         body,
-                        options,
+                        mut options,
                         ..
                     } = call;
                     self.metered = via.metered(method);
+                    options.now = match &self.metered {
+                        Some(metered) => Some(metered.began()),
+                        None => options.timeout.map(|_| now()),
+                    };
                     match via.begin_now(method, body, &options, Some(context.waker())) {
                         Some(Ok(in_flight)) => {
                             let waits = in_flight.waits_for_reply();
@@ -211,6 +218,7 @@ impl<R: FromReply> Future for CallFuture<'_, R> {
                         }
                         Some(Err(error)) => Err(error),
                         None => {
+                            options.now = None;
                             let invoking = async move { via.invoke(method, body, &options).await };
                             self.stage = Stage::Slow(Box::pin(invoking));
                             continue;
@@ -237,13 +245,13 @@ impl<R: FromReply> Future for CallFuture<'_, R> {
 #[must_use = "dropping it gives the call up"]
 pub struct Pending<R> {
     running: Pin<Box<dyn Future<Output = Result<RawReply>> + Send>>,
-    metered: Option<Metered>,
+    metered: Option<Metered<'static>>,
     reply: PhantomData<fn() -> R>,
 }
 
 impl<R> Pending<R> {
     pub(crate) fn new(
-        metered: Option<Metered>,
+        metered: Option<Metered<'static>>,
         running: impl Future<Output = Result<RawReply>> + Send + 'static,
     ) -> Pending<R> {
         Pending {
@@ -255,7 +263,7 @@ impl<R> Pending<R> {
 
     /// On a task of its own, so that it runs before it is awaited.
     pub(crate) fn spawn(
-        metered: Option<Metered>,
+        metered: Option<Metered<'static>>,
         running: impl Future<Output = Result<RawReply>> + Send + 'static,
     ) -> Pending<R> {
         let mut task = AbortOnDrop(tokio::spawn(running));

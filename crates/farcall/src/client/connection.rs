@@ -167,7 +167,8 @@ impl Connection {
             header.service_method.push_str(method);
             header.seq = seq;
             if let (true, Some(deadline)) = (features.deadline, deadline) {
-                let left = deadline.saturating_duration_since(now()).as_nanos();
+                let now = options.now.unwrap_or_else(now);
+                let left = deadline.saturating_duration_since(now).as_nanos();
                 header.timeout_ns = u64::try_from(left).unwrap_or(u64::MAX).max(1);
             }
             if features.metadata {

@@ -3,12 +3,12 @@
 
 use std::fmt;
 use std::future::Future;
+use std::hash::BuildHasher;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
-use rustc_hash::FxHashMap;
+use rustc_hash::FxBuildHasher;
 
 use super::Side;
 use crate::link::now;
@@ -16,7 +16,7 @@ use crate::{Code, Result};
 
 /// Methods that a client is measured by. Those that it calls beyond them are measured together: names that come from
 /// outside must not fill the memory.
-const METHODS_MAX: usize = 1000;
+const METHODS_MAX: usize = 256;
 /// What those are called.
 const OTHER: &str = "(other)";
 
@@ -77,7 +77,7 @@ const OTHER: &str = "(other)";
 /// ```
 pub trait Recorder: Send + Sync + 'static {
     /// What measures the calls of `Service.Method` on this side. A server asks for all its methods when it starts; a
-    /// client for each one that it calls, up to a thousand, and for the rest together under `(other)`.
+    /// client for each one that it calls, up to 256, and for the rest together under `(other)`.
     fn meter(&self, side: Side, method: &str) -> Arc<dyn Meter>;
 }
 
@@ -103,68 +103,115 @@ pub(crate) fn guarded<T>(measure: impl FnOnce() -> T) -> Option<T> {
     catch_unwind(AssertUnwindSafe(measure)).ok()
 }
 
-/// The meters of a client.
+/// The meters of a client. Looking for one takes neither a lock nor a write to shared memory: places are only ever filled.
 pub(crate) struct Meters {
     recorder: Arc<dyn Recorder>,
-    /// Every call looks here, without a lock.
-    known: ArcSwap<FxHashMap<Box<str>, Arc<dyn Meter>>>,
-    adding: Mutex<()>,
+    /// A method's place is at its hash, or the next one that is free.
+    places: Box<[OnceLock<Known>]>,
+    /// How many places are filled.
+    filled: Mutex<usize>,
+}
+
+struct Known {
+    method: Box<str>,
+    meter: Arc<dyn Meter>,
 }
 
 impl Meters {
     pub(crate) fn new(recorder: Arc<dyn Recorder>) -> Meters {
+        // Twice as many as are filled, so that the next free one is near.
+        let places = (0..2 * METHODS_MAX).map(|_| OnceLock::new());
         Meters {
             recorder,
-            known: ArcSwap::default(),
-            adding: Mutex::default(),
+            places: places.collect(),
+            filled: Mutex::default(),
         }
     }
 
     /// Begins to measure a call.
-    pub(crate) fn begin(&self, method: &str) -> Option<Metered> {
-        let known = self.known.load().get(method).cloned();
-        let meter = match known {
-            Some(meter) => meter,
-            None => guarded(|| self.add(method))?,
+    pub(crate) fn begin(&self, method: &str) -> Option<Metered<'_>> {
+        let meter = match self.find(method) {
+            Ok(meter) => meter,
+            Err(_) => guarded(|| self.add(method))??,
         };
         guarded(|| meter.begun())?;
-        let began = now();
-        let meter = Some(meter);
-        Some(Metered { meter, began })
+        Some(Metered {
+            meter: Some(Held::Lent(meter)),
+            began: now(),
+        })
     }
 
-    fn add(&self, method: &str) -> Arc<dyn Meter> {
-        let _adding = self.adding.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = self.known.load_full();
-        let name = match known.len() < METHODS_MAX {
+    /// A method's meter, or the place for it.
+    fn find(&self, method: &str) -> Result<&Arc<dyn Meter>, Option<&OnceLock<Known>>> {
+        let start = FxBuildHasher.hash_one(method) as usize % self.places.len();
+        let (before, from) = self.places.split_at(start);
+        for place in from.iter().chain(before) {
+            match place.get() {
+                Some(known) if *known.method == *method => return Ok(&known.meter),
+                Some(_) => {}
+                None => return Err(Some(place)),
+            }
+        }
+        Err(None)
+    }
+
+    fn add(&self, method: &str) -> Option<&Arc<dyn Meter>> {
+        let mut filled = self.filled.lock().unwrap_or_else(PoisonError::into_inner);
+        let method = match *filled < METHODS_MAX {
             true => method,
             false => OTHER,
         };
-        if let Some(meter) = known.get(name) {
-            return Arc::clone(meter);
+        match self.find(method) {
+            Ok(meter) => Some(meter),
+            Err(place) => {
+                let known = place?.get_or_init(|| Known {
+                    method: method.into(),
+                    meter: self.recorder.meter(Side::Client, method),
+                });
+                *filled += 1;
+                Some(&known.meter)
+            }
         }
-        let meter = self.recorder.meter(Side::Client, name);
-        let mut more = (*known).clone();
-        more.insert(name.into(), Arc::clone(&meter));
-        self.known.store(Arc::new(more));
-        meter
     }
 }
 
 impl fmt::Debug for Meters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "meters of {} methods", self.known.load().len())
+        let filled = self.filled.lock().unwrap_or_else(PoisonError::into_inner);
+        write!(f, "meters of {filled} methods")
     }
 }
 
 /// A call that is measured, to its end or to its being given up.
-pub(crate) struct Metered {
+pub(crate) struct Metered<'a> {
     /// None once its end was noted.
-    meter: Option<Arc<dyn Meter>>,
+    meter: Option<Held<'a>>,
     began: Instant,
 }
 
-impl Metered {
+enum Held<'a> {
+    Lent(&'a Arc<dyn Meter>),
+    Kept(Arc<dyn Meter>),
+}
+
+impl Metered<'_> {
+    /// When the call began.
+    pub(crate) fn began(&self) -> Instant {
+        self.began
+    }
+
+    /// For a call that outlives the client.
+    pub(crate) fn keep(mut self) -> Metered<'static> {
+        let meter = self.meter.take().map(|meter| match meter {
+            Held::Lent(meter) => Held::Kept(Arc::clone(meter)),
+            Held::Kept(meter) => Held::Kept(meter),
+        });
+        Metered {
+            meter,
+            began: self.began,
+        }
+    }
+
     /// Notes how the call ended.
     pub(crate) fn end<T>(mut self, outcome: &Result<T>) {
         self.note(outcome_of(outcome));
@@ -172,7 +219,7 @@ impl Metered {
 
     /// Measures what a future does, if calls are measured.
     pub(crate) async fn over<T>(
-        metered: Option<Metered>,
+        metered: Option<Metered<'_>>,
         running: impl Future<Output = Result<T>>,
     ) -> Result<T> {
         let outcome = running.await;
@@ -183,14 +230,18 @@ impl Metered {
     }
 
     fn note(&mut self, outcome: Result<(), Code>) {
-        if let Some(meter) = self.meter.take() {
-            let elapsed = now().saturating_duration_since(self.began);
-            guarded(|| meter.ended(outcome, elapsed));
-        }
+        let meter = match &self.meter {
+            None => return,
+            Some(Held::Lent(meter)) => *meter,
+            Some(Held::Kept(meter)) => meter,
+        };
+        let elapsed = now().saturating_duration_since(self.began);
+        guarded(|| meter.ended(outcome, elapsed));
+        self.meter = None;
     }
 }
 
-impl Drop for Metered {
+impl Drop for Metered<'_> {
     fn drop(&mut self) {
         self.note(Err(Code::Cancelled));
     }

@@ -468,6 +468,8 @@ impl Connection {
         loop {
             // When the first request of this read began to wait for a place.
             let mut waits_since = None;
+            // The time at which what was read is taken to have arrived, once somebody asked: clocks are slow.
+            let mut arrived = None;
             let at_least = loop {
                 match frames.next(inbox.bytes())? {
                     Step::More { consumed, at_least } => {
@@ -483,13 +485,15 @@ impl Connection {
                             let since = *waits_since.get_or_insert_with(now);
                             self.place_for(self.is_one_way(header)).await;
                             is_full = self.is_full();
+                            // What it waited is taken from its time here.
+                            arrived = None;
                             if !take_wait(header, since) {
                                 self.expired(header);
                                 inbox.consume(consumed);
                                 continue;
                             }
                         }
-                        is_full |= self.receive(header, body);
+                        is_full |= self.receive(header, body, &mut arrived);
                         inbox.consume(consumed);
                         // One read may hold thousands of requests, and each may have a large reply.
                         if self.link.is_full() {
@@ -571,9 +575,14 @@ impl Connection {
     }
 
     /// Does what a message asks. True when no more handlers can be at work.
-    fn receive(self: &Arc<Self>, header: &mut Header, body: BodyRef<'_>) -> bool {
+    fn receive(
+        self: &Arc<Self>,
+        header: &mut Header,
+        body: BodyRef<'_>,
+        arrived: &mut Option<Instant>,
+    ) -> bool {
         match header.kind {
-            Kind::Call => self.call(header, body),
+            Kind::Call => self.call(header, body, arrived),
             Kind::Cancel => {
                 self.cancel(header.seq);
                 false
@@ -600,7 +609,13 @@ impl Connection {
         }
     }
 
-    fn call(self: &Arc<Self>, header: &mut Header, body: BodyRef<'_>) -> bool {
+    fn call(
+        self: &Arc<Self>,
+        header: &mut Header,
+        body: BodyRef<'_>,
+        arrived: &mut Option<Instant>,
+    ) -> bool {
+        let mut arrived = || *arrived.get_or_insert_with(now);
         let mut request = Request {
             seq: header.seq,
             json: header.json.take(),
@@ -622,7 +637,7 @@ impl Connection {
         let asked = (header.timeout_ns > 0).then(|| Duration::from_nanos(header.timeout_ns));
         let limit = [asked, self.handle_timeout].into_iter().flatten().min();
         let limit = limit.and_then(|limit| {
-            let deadline = now().checked_add(limit)?;
+            let deadline = arrived().checked_add(limit)?;
             Some(TimeLimit { deadline, limit })
         });
         let metadata = std::mem::take(&mut header.metadata);
@@ -644,7 +659,7 @@ impl Connection {
             to: Arc::clone(self) as Arc<dyn ReplyTo>,
             request: request.clone(),
         };
-        let began = method.began(now);
+        let began = method.began(arrived);
         let layers = self.shared.layers.as_ref();
         let ready = match run::start(layers, name, method, context, body, replier) {
             Err(error) => Err(error),
