@@ -38,19 +38,14 @@ enum Dress {
 /// Counts and times the calls of a method.
 #[derive(Default)]
 struct Counts {
-    begun: AtomicU64,
-    ended: AtomicU64,
+    calls: AtomicU64,
     errors: AtomicU64,
     nanoseconds: AtomicU64,
 }
 
 impl Meter for Counts {
-    fn begun(&self) {
-        self.begun.fetch_add(1, Relaxed);
-    }
-
     fn ended(&self, outcome: Result<(), Code>, elapsed: Duration) {
-        self.ended.fetch_add(1, Relaxed);
+        self.calls.fetch_add(1, Relaxed);
         self.nanoseconds.fetch_add(elapsed.as_nanos() as u64, Relaxed);
         if outcome.is_err() {
             self.errors.fetch_add(1, Relaxed);

@@ -7,7 +7,7 @@ use std::future::{Future, poll_fn};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use farcall_wire::Codec;
+use farcall_wire::{Codec, Metadata, Pairs};
 
 use crate::link::now;
 use crate::{Address, Dialect};
@@ -50,7 +50,8 @@ impl Peer {
 pub struct Context {
     pub(crate) peer: Arc<Peer>,
     pub(crate) deadline: Option<Instant>,
-    pub(crate) metadata: Option<Arc<[(String, String)]>>,
+    /// The bytes of a [`Metadata`].
+    pub(crate) metadata: Option<Arc<[u8]>>,
     pub(crate) is_idempotent: bool,
     pub(crate) reply_metadata: Option<ReplyMetadata>,
     /// What layers left for those behind them.
@@ -68,7 +69,7 @@ impl fmt::Debug for Values {
 }
 
 /// What is to go back beside the reply, where the caller takes it.
-pub(crate) type ReplyMetadata = Arc<Mutex<Vec<(String, String)>>>;
+pub(crate) type ReplyMetadata = Arc<Mutex<Metadata>>;
 
 impl Context {
     /// The caller's address: `127.0.0.1:40112`, or the path of the Unix socket it came through.
@@ -99,15 +100,12 @@ impl Context {
 
     /// The value that the caller sent under this name, the last one if there are several.
     pub fn metadata(&self, name: &str) -> Option<&str> {
-        let mut pairs = self.metadata.as_deref()?.iter().rev();
-        pairs
-            .find(|(given, _)| given == name)
-            .map(|(_, value)| value.as_str())
+        self.pairs().last(name)
     }
 
     /// All metadata, in the order given.
-    pub(crate) fn pairs(&self) -> &[(String, String)] {
-        self.metadata.as_deref().unwrap_or_default()
+    pub(crate) fn pairs(&self) -> Pairs<'_> {
+        Pairs::of(self.metadata.as_deref().unwrap_or_default())
     }
 
     /// The value of this type that a [layer](crate::middleware) left for the handler: who calls, for instance.
@@ -125,10 +123,10 @@ impl Context {
 
     /// Sends a name and a value back beside the reply. Callers that did not ask for them
     /// ([`crate::Call::with_metadata`]), and errors, go without.
-    pub fn reply_metadata(&self, name: impl Into<String>, value: impl Into<String>) {
+    pub fn reply_metadata(&self, name: impl AsRef<str>, value: impl AsRef<str>) {
         if let Some(metadata) = &self.reply_metadata {
             let mut metadata = metadata.lock().unwrap_or_else(PoisonError::into_inner);
-            metadata.push((name.into(), value.into()));
+            metadata.push(name.as_ref(), value.as_ref());
         }
     }
 

@@ -76,6 +76,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use farcall_wire::Metadata;
+
 pub use auth::{Auth, auth};
 pub use limit::{ConcurrencyLimit, RateLimit, concurrency_limit, rate_limit};
 pub use metrics::{Meter, Recorder};
@@ -178,13 +180,13 @@ impl Call {
         method: &str,
         peer: Arc<Peer>,
         deadline: Option<Instant>,
-        metadata: &[(String, String)],
+        metadata: &Metadata,
         is_idempotent: bool,
     ) -> Call {
         let context = Context {
             peer,
             deadline,
-            metadata: (!metadata.is_empty()).then(|| metadata.into()),
+            metadata: (!metadata.is_empty()).then(|| metadata.as_bytes().into()),
             is_idempotent,
             reply_metadata: None,
             values: None,
@@ -237,10 +239,10 @@ impl Call {
 
     /// Sends a name and a value along: from a client to the server, on a server to the handler. A value of the same
     /// name stays, and is hidden by this one.
-    pub fn insert_metadata(&mut self, name: impl Into<String>, value: impl Into<String>) {
-        let mut pairs = self.context.pairs().to_vec();
-        pairs.push((name.into(), value.into()));
-        self.context.metadata = Some(pairs.into());
+    pub fn insert_metadata(&mut self, name: impl AsRef<str>, value: impl AsRef<str>) {
+        let mut metadata: Metadata = self.context.pairs().collect();
+        metadata.push(name.as_ref(), value.as_ref());
+        self.context.metadata = Some(metadata.as_bytes().into());
     }
 
     /// The value of this type that a layer before this one left with the call.

@@ -84,7 +84,7 @@ pub(crate) async fn around<'a>(
 fn options(call: &Call, given: &CallOptions) -> CallOptions {
     CallOptions {
         timeout: call.time_left(),
-        metadata: call.context().pairs().to_vec(),
+        metadata: call.context().pairs().collect(),
         ..*given
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
-use farcall_wire::{Body, Code, Message};
+use farcall_wire::{Body, Code, Message, Metadata};
 
 use super::connection::{Connection, NotBegun};
 use crate::channel::Via;
@@ -20,7 +20,7 @@ use crate::{Error, Result};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct CallOptions {
     pub(crate) timeout: Option<Duration>,
-    pub(crate) metadata: Vec<(String, String)>,
+    pub(crate) metadata: Metadata,
     /// The call does not end with the handler that makes it.
     pub(crate) is_detached: bool,
     pub(crate) is_idempotent: bool,
@@ -72,8 +72,9 @@ impl<'a, R> Call<'a, R> {
 
     /// Sends a name and a value along, which the handler finds in its [`crate::Context`]. Servers that are not
     /// farcall's do not get them.
-    pub fn metadata(mut self, name: impl Into<String>, value: impl Into<String>) -> Call<'a, R> {
-        self.options.metadata.push((name.into(), value.into()));
+    pub fn metadata(mut self, name: impl AsRef<str>, value: impl AsRef<str>) -> Call<'a, R> {
+        let metadata = &mut self.options.metadata;
+        metadata.push(name.as_ref(), value.as_ref());
         self
     }
 
@@ -145,8 +146,8 @@ impl<R: Message> FromReply for R {
 }
 
 impl<R: Message> FromReply for Reply<R> {
-    fn from_raw(mut raw: RawReply) -> Result<Reply<R>> {
-        let metadata = raw.take_metadata();
+    fn from_raw(raw: RawReply) -> Result<Reply<R>> {
+        let metadata = raw.all_metadata();
         let value = raw.decode()?;
         Ok(Reply { value, metadata })
     }

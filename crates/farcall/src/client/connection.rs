@@ -172,7 +172,7 @@ impl Connection {
                 header.timeout_ns = u64::try_from(left).unwrap_or(u64::MAX).max(1);
             }
             if features.metadata {
-                header.metadata.extend_from_slice(&options.metadata);
+                header.metadata.extend(&options.metadata);
             }
             for (is_set, flag) in [
                 (features.one_way && options.is_one_way, Flags::ONE_WAY),

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
-use farcall_wire::{Body, BodyKind, BodyRef, Encode, Message};
+use farcall_wire::{Body, BodyKind, BodyRef, Encode, Message, Metadata};
 
 use crate::inbox::Kept;
 use crate::{Code, Error, Result};
@@ -24,7 +24,7 @@ enum Content {
 #[derive(Default)]
 pub(crate) struct Received {
     pub(crate) body: Kept,
-    pub(crate) metadata: Vec<(String, String)>,
+    pub(crate) metadata: Metadata,
 }
 
 /// Knows how the bodies of a connection are decoded.
@@ -65,16 +65,17 @@ impl Reply {
         let Content::Received(_, Received { metadata, .. }) = &self.0 else {
             return None;
         };
-        let mut pairs = metadata.iter().rev();
-        let (_, value) = pairs.find(|(given, _)| given == name)?;
-        Some(value)
+        metadata.pairs().last(name)
     }
 
-    pub(crate) fn take_metadata(&mut self) -> Vec<(String, String)> {
-        match &mut self.0 {
-            Content::Received(_, received) => std::mem::take(&mut received.metadata),
-            Content::Value(_) => Vec::new(),
-        }
+    pub(crate) fn all_metadata(&self) -> Vec<(String, String)> {
+        let Content::Received(_, Received { metadata, .. }) = &self.0 else {
+            return Vec::new();
+        };
+        let pairs = metadata.pairs();
+        pairs
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect()
     }
 
     /// The value.

@@ -62,7 +62,7 @@ impl Middleware for Trace {
 mod tests {
     use std::sync::{Arc, Mutex};
 
-    use farcall_wire::Codec;
+    use farcall_wire::{Codec, Metadata};
 
     use super::*;
     use crate::context::Peer;
@@ -91,7 +91,13 @@ mod tests {
         let one = Arc::new(One(Mutex::default()));
         let no_more: Layers = Arc::new([]);
         let next = before(&no_more, Arc::clone(&one) as Arc<dyn Endpoint>);
-        let call = Call::outgoing("A.B", Peer::server(None, Codec::Gob), None, &[], false);
+        let call = Call::outgoing(
+            "A.B",
+            Peer::server(None, Codec::Gob),
+            None,
+            &Metadata::default(),
+            false,
+        );
         let running = trace().call(call, next);
         assert_eq!(place(&running), *one.0.lock().unwrap());
     }

@@ -640,14 +640,13 @@ impl Connection {
             let deadline = arrived().checked_add(limit)?;
             Some(TimeLimit { deadline, limit })
         });
-        let metadata = std::mem::take(&mut header.metadata);
         if self.features.metadata && header.flags.has(Flags::METADATA) {
             request.metadata = Some(Arc::default());
         }
         let context = Context {
             peer: Arc::clone(&self.peer),
             deadline: limit.map(|limit| limit.deadline),
-            metadata: (!metadata.is_empty()).then(|| metadata.into()),
+            metadata: (!header.metadata.is_empty()).then(|| header.metadata.as_bytes().into()),
             is_idempotent: self.features.idempotent && header.flags.has(Flags::IDEMPOTENT),
             reply_metadata: request.metadata.clone(),
             values: None,
@@ -836,8 +835,8 @@ impl ReplyTo for Connection {
             address(header, request);
             header.load = load;
             if let Some(metadata) = &request.metadata {
-                let mut metadata = metadata.lock().unwrap_or_else(PoisonError::into_inner);
-                header.metadata.append(&mut metadata);
+                let metadata = metadata.lock().unwrap_or_else(PoisonError::into_inner);
+                header.metadata.extend(&metadata);
             }
         });
         drop(sending);

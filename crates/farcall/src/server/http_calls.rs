@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
-use farcall_wire::{Body, BodyRef, Codec};
+use farcall_wire::{Body, BodyRef, Codec, Metadata};
 use hyper::header::{HOST, ORIGIN};
 use hyper::{Method as HttpMethod, StatusCode};
 use serde_json::json;
@@ -161,12 +161,12 @@ async fn call(shared: &Shared, request: &Request) -> Result<Vec<u8>> {
 }
 
 /// The request's headers, as the call's metadata. Those that are not text are left out.
-fn headers(request: &Request) -> Option<Arc<[(String, String)]>> {
+fn headers(request: &Request) -> Option<Arc<[u8]>> {
     let headers = request.headers().iter().filter_map(|(name, value)| {
         let value = value.to_str().ok()?;
-        Some((name.as_str().to_owned(), value.to_owned()))
+        Some((name.as_str(), value))
     });
-    Some(headers.collect())
+    Some(headers.collect::<Metadata>().as_bytes().into())
 }
 
 /// Counts a call's end, also when the peer has gone and the call with it.
