@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::frame::binary::{put_varint, varint};
+use crate::frame::binary::{chunk, put_varint};
 
 /// Names and values, in the order given, in one piece of memory: as they stand in a binary frame.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -91,12 +91,9 @@ impl<'a> Iterator for Pairs<'a> {
     }
 }
 
-/// Reads a length and a text. `None` where the bytes end too early, or are not UTF-8.
+/// Text with its length before it. `None` where the bytes end too early, or are not UTF-8.
 pub(crate) fn text<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
-    let len = usize::try_from(varint(rest)?).ok()?;
-    let (text, after) = rest.split_at_checked(len)?;
-    *rest = after;
-    std::str::from_utf8(text).ok()
+    std::str::from_utf8(chunk(rest)?).ok()
 }
 
 #[cfg(test)]

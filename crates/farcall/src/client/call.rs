@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use farcall_wire::{Body, Code, Message, Metadata};
 
-use super::connection::{Connection, NotBegun};
+use super::connection::{CallTurn, Connection, NotBegun};
 use crate::channel::Via;
 use crate::link::now;
 pub(crate) use crate::middleware::Reply as RawReply;
@@ -314,8 +314,9 @@ impl InFlight {
         options: &CallOptions,
         deadline: Option<Instant>,
         waker: Option<&Waker>,
+        turn: Option<&CallTurn<'_>>,
     ) -> Result<InFlight, NotBegun> {
-        let seq = connection.begin(method, body, options, deadline, waker)?;
+        let seq = connection.begin(method, body, options, deadline, waker, turn)?;
         Ok(InFlight {
             connection: seq.is_some().then_some(connection),
             seq: seq.unwrap_or_default(),
