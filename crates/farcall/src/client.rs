@@ -78,6 +78,8 @@ struct Inner {
     config: Config,
     /// What stands around every call.
     layers: Option<Layers>,
+    /// The server, as layers see it.
+    peer: Arc<Peer>,
     meters: Option<Arc<Meters>>,
     /// The connection made last, which may have ended since. Every call looks here, without a lock.
     current: ArcSwapOption<Connection>,
@@ -151,6 +153,7 @@ impl ClientBuilder {
     /// A client that connects when it is first called.
     pub fn build(self) -> Client {
         Client(Arc::new(Inner {
+            peer: Peer::server(Some(&self.address), self.config.codec),
             address: self.address,
             config: self.config,
             layers: self.layers.layers(),
@@ -363,9 +366,19 @@ impl Client {
         options: &CallOptions,
         waker: Option<&Waker>,
     ) -> Option<Result<InFlight>> {
-        if self.0.layers.is_some() {
-            return None;
+        match self.0.layers {
+            None => self.begin_directly(method, body, options, waker),
+            Some(_) => None,
         }
+    }
+
+    fn begin_directly(
+        &self,
+        method: &str,
+        body: Body<'_>,
+        options: &CallOptions,
+        waker: Option<&Waker>,
+    ) -> Option<Result<InFlight>> {
         let connection = Arc::clone(self.0.current.load().as_ref()?);
         let deadline = self.deadline(options);
         match InFlight::begin(connection, method, body, options, deadline, waker, None) {
@@ -385,7 +398,7 @@ impl Client {
         let Some(layers) = &self.0.layers else {
             return self.invoke_directly(method, body, options).await;
         };
-        let peer = Peer::server(Some(&self.0.address), self.0.config.codec);
+        let peer = Arc::clone(&self.0.peer);
         let deadline = self.deadline(options);
         let call = middleware::Call::outgoing(
             method,
@@ -395,7 +408,12 @@ impl Client {
             options.is_idempotent,
         );
         let make = |options: CallOptions| {
-            let call = async move { self.invoke_directly(method, body, &options).await };
+            let call = async move {
+                match self.begin_directly(method, body, &options, None) {
+                    Some(begun) => begun?.await,
+                    None => self.invoke_directly(method, body, &options).await,
+                }
+            };
             Box::pin(call) as _
         };
         around(layers, call, options, make).await

@@ -76,6 +76,11 @@
 //! An argument or a reply is any [`Message`]: numbers, strings, vectors, maps, `()`, and structs with [`message`]. The
 //! crate `farcall_gob` has the table of which Go type each of them is. A type that only has serde's traits travels in
 //! [`Serde`]; whether it can is found out when a method with it is registered.
+//!
+//! # Features
+//!
+//! - `tower`: layers of `tower` as [`middleware`].
+//! - `zstd`: Zstandard beside LZ4, for long bodies. It brings a C library.
 
 mod error;
 

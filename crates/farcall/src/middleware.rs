@@ -1,6 +1,6 @@
 //! Middleware: code around every call of a server, of a client or of a cluster. What it is, how it is stacked, and what
 //! stands between it and a call; those that come with farcall are in the modules below. How a call itself is made or
-//! served is not known here: the innermost step is whoever's [`Endpoint`] it is.
+//! served is not known here: the innermost step is whoever gives it.
 //!
 //! A middleware is an async function. It is given the call and what comes next, and does before, after and instead of
 //! that what it likes:
