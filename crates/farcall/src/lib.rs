@@ -44,7 +44,8 @@
 //! - [`Server`] serves services on sockets. One port answers every client in the language it opens with: farcall's,
 //!   TinyRPC's, Go's `net/rpc`, JSON-RPC, or HTTP (`POST /rpc/Service.Method`, a debug page at `/debug/farcall`).
 //! - [`Client`] calls one server, [`Cluster`] whichever of many is chosen. [`Channel`] is either: typed clients are made
-//!   of it.
+//!   of it. Connections are made when calls need them, and again when they were lost: [`Client`] tells what calls do
+//!   meanwhile, [`ClientBuilder`] what can be set.
 //! - [`discover`] is who is there, [`registry`] who keeps the list, [`balance`] who gets a call.
 //! - [`middleware`] is what stands around calls, on either side: tracing, checks, limits, functions of one's own.
 //! - [`Error`] is what ends a call; [`Error::is_retryable`] tells whether the handler surely did not run.
@@ -85,6 +86,7 @@
 mod error;
 
 mod address;
+mod backoff;
 mod slab;
 mod transport;
 
@@ -114,7 +116,7 @@ mod server;
 
 pub use address::{Address, AddressError, Dialect, Target, Transport};
 pub use channel::Channel;
-pub use client::{Call, CallFuture, Client, ClientBuilder, FromReply, Pending, Reply};
+pub use client::{Call, CallFuture, Client, ClientBuilder, ClientState, FromReply, Pending, Reply};
 pub use cluster::{Cluster, ClusterBuilder};
 pub use context::Context;
 pub use describe::{MethodTypes, ServiceTypes, describe, describe_types};

@@ -298,24 +298,26 @@ impl fmt::Debug for Next {
 /// Layers, the outermost first.
 pub(crate) type Layers = Arc<[Arc<dyn Middleware>]>;
 
-/// Layers as they are added.
+/// Layers as they are added. `None` where there are none, so that calls need not look further.
 #[derive(Clone, Default)]
-pub(crate) struct Stack(Vec<Arc<dyn Middleware>>);
+pub(crate) struct Stack(Option<Layers>);
 
 impl Stack {
     pub(crate) fn add(&mut self, layer: impl Middleware) {
-        self.0.push(Arc::new(layer));
+        let layer: Arc<dyn Middleware> = Arc::new(layer);
+        let known = self.0.iter().flat_map(|layers| layers.iter().cloned());
+        self.0 = Some(known.chain([layer]).collect());
     }
 
-    /// `None` where there are none, so that calls need not look further.
-    pub(crate) fn layers(self) -> Option<Layers> {
-        (!self.0.is_empty()).then(|| self.0.into())
+    pub(crate) fn layers(&self) -> Option<&Layers> {
+        self.0.as_ref()
     }
 }
 
 impl fmt::Debug for Stack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} layers", self.0.len())
+        let count = self.0.as_ref().map_or(0, |layers| layers.len());
+        write!(f, "{count} layers")
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 
 use crate::discover::Endpoint;
 use crate::http::{self, Surface};
-use crate::middleware::{Layers, Middleware, Recorder, Stack};
+use crate::middleware::{Middleware, Recorder, Stack};
 use crate::registry::{Advertise, Advertised, Adverts};
 use crate::router::{RegisterError, Router, ServiceSnapshot};
 use crate::transport::{Listener, Stream};
@@ -30,6 +30,7 @@ pub(crate) struct Config {
     pub(crate) handle_timeout: Option<Duration>,
     pub(crate) in_flight_max: usize,
     connections_max: usize,
+    pub(crate) connection_age_max: Option<Duration>,
     /// Dialects that are refused.
     pub(crate) without: Vec<Dialect>,
     pub(crate) without_http: bool,
@@ -40,7 +41,7 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) router: Router,
     /// What stands around every call.
-    pub(crate) layers: Option<Layers>,
+    pub(crate) layers: Stack,
     /// True from the beginning of the shutdown on.
     pub(crate) draining: watch::Sender<bool>,
     surface: Arc<Surface>,
@@ -144,6 +145,7 @@ impl Server {
                 handle_timeout: None,
                 in_flight_max: 256,
                 connections_max: 10_000,
+                connection_age_max: None,
                 without: Vec::new(),
                 without_http: false,
             },
@@ -366,6 +368,14 @@ impl ServerBuilder {
         self
     }
 
+    /// Sends a connection away when it is so old, a fifth more or less at random: a farcall client is told to make its
+    /// next calls on another one, and ends it when those that run have ended. No call fails by it, and clients spread
+    /// over servers that were added behind one address. Other clients cannot be told, and stay. Default: no such age.
+    pub fn connection_age_max(mut self, age: Duration) -> ServerBuilder {
+        self.config.connection_age_max = Some(age);
+        self
+    }
+
     /// Serves a registry on the same ports.
     pub fn registry(mut self, registry: Registry) -> ServerBuilder {
         self.registry = Some(registry);
@@ -451,7 +461,7 @@ impl ServerBuilder {
             Shared {
                 config,
                 router,
-                layers: layers.layers(),
+                layers,
                 draining,
                 surface: Arc::new(surface),
             }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use farcall_wire::{Body, Code, Message, Metadata};
 
 use super::connection::{CallTurn, Connection, NotBegun};
-use crate::channel::Via;
+use crate::channel::{Attempts, Begun, BegunByCluster, Via};
 use crate::link::now;
 pub(crate) use crate::middleware::Reply as RawReply;
 use crate::middleware::{Metered, Received};
@@ -21,6 +21,8 @@ use crate::{Error, Result};
 pub(crate) struct CallOptions {
     pub(crate) timeout: Option<Duration>,
     pub(crate) metadata: Metadata,
+    /// Waits for a connection rather than fail for want of one, whatever the client's setting.
+    pub(crate) wait_for_ready: bool,
     /// The call does not end with the handler that makes it.
     pub(crate) is_detached: bool,
     pub(crate) is_idempotent: bool,
@@ -67,6 +69,13 @@ impl<'a, R> Call<'a, R> {
     /// included. The server is told how much time is left.
     pub fn timeout(mut self, limit: Duration) -> Call<'a, R> {
         self.options.timeout = Some(limit);
+        self
+    }
+
+    /// Waits until there is a connection, for as long as the call's deadline allows, where the call would otherwise end
+    /// with [`Code::Unavailable`] because the server cannot be reached. See [`crate::ClientBuilder::wait_for_ready`].
+    pub fn wait_for_ready(mut self) -> Call<'a, R> {
+        self.options.wait_for_ready = true;
         self
     }
 
@@ -177,9 +186,44 @@ enum Stage<'a, R> {
     New(Call<'a, R>),
     /// The request is queued on an open connection: the common case, which allocates nothing.
     Sent(InFlight),
+    /// The same through a cluster: the call may have to go to another server.
+    SentByCluster(Call<'a, R>, BegunByCluster),
     /// A connection is to be made first, or a server to be chosen.
     Slow(Pin<Box<dyn Future<Output = Result<RawReply>> + Send + 'a>>),
     Over,
+}
+
+impl<'a, R> Stage<'a, R> {
+    fn take(&mut self) -> Stage<'a, R> {
+        std::mem::replace(self, Stage::Over)
+    }
+
+    /// Makes the call without haste, after the attempts that were made.
+    fn go_on(&mut self, attempts: Option<Attempts>) {
+        let (Stage::New(call) | Stage::SentByCluster(call, _)) = self.take() else {
+            return;
+        };
+        let Call {
+            via,
+            method,
+            body,
+            mut options,
+            ..
+        } = call;
+        options.now = None;
+        let calling = async move { via.invoke(attempts, method, body, &options).await };
+        *self = Stage::Slow(Box::pin(calling));
+    }
+}
+
+impl<R> CallFuture<'_, R> {
+    /// Notes how the call ended, if calls are measured.
+    fn conclude(&mut self, outcome: Result<R>) -> Result<R> {
+        if let Some(metered) = self.metered.take() {
+            metered.end(&outcome);
+        }
+        outcome
+    }
 }
 
 // Nothing in it is pinned in place: the one future inside is boxed.
@@ -189,53 +233,62 @@ impl<R: FromReply> Future for CallFuture<'_, R> {
     type Output = Result<R>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<R>> {
+        let this = &mut *self;
         loop {
-            let raw = match &mut self.stage {
-                Stage::New(_) => {
-                    let Stage::New(call) = std::mem::replace(&mut self.stage, Stage::Over) else {
-                        continue;
-                    };
-                    let Call {
-                        via,
-                        method,
-                        body,
-                        mut options,
-                        ..
-                    } = call;
-                    self.metered = via.metered(method);
-                    options.now = match &self.metered {
+            let raw = match &mut this.stage {
+                Stage::New(Call {
+                    via,
+                    method,
+                    body,
+                    options,
+                    ..
+                }) => {
+                    let metered = via.metered(method);
+                    options.now = match &metered {
                         Some(metered) => Some(metered.began()),
                         None => options.timeout.map(|_| now()),
                     };
-                    match via.begin_now(method, body, &options, Some(context.waker())) {
-                        Some(Ok(in_flight)) => {
+                    this.metered = metered;
+                    match via.begin_now(method, *body, options, Some(context.waker())) {
+                        Ok(Ok(Begun::ByClient(in_flight))) => {
                             let waits = in_flight.waits_for_reply();
-                            self.stage = Stage::Sent(in_flight);
+                            this.stage = Stage::Sent(in_flight);
                             // The reply wakes this task: there is no need to look for it now.
                             if waits {
                                 return Poll::Pending;
                             }
-                            continue;
                         }
-                        Some(Err(error)) => Err(error),
-                        None => {
-                            options.now = None;
-                            let invoking = async move { via.invoke(method, body, &options).await };
-                            self.stage = Stage::Slow(Box::pin(invoking));
-                            continue;
+                        Ok(Ok(Begun::ByCluster(begun))) => {
+                            let waits = begun.waits_for_reply();
+                            if let Stage::New(call) = this.stage.take() {
+                                this.stage = Stage::SentByCluster(call, begun);
+                            }
+                            if waits {
+                                return Poll::Pending;
+                            }
                         }
+                        Ok(Err(error)) => {
+                            this.stage = Stage::Over;
+                            return Poll::Ready(this.conclude(Err(error)));
+                        }
+                        Err(attempts) => this.stage.go_on(attempts),
                     }
+                    continue;
                 }
                 Stage::Sent(in_flight) => ready!(Pin::new(in_flight).poll(context)),
+                Stage::SentByCluster(_, begun) => match ready!(begun.poll(context)) {
+                    Ok(outcome) => outcome,
+                    Err(attempts) => {
+                        this.stage.go_on(Some(attempts));
+                        continue;
+                    }
+                },
                 Stage::Slow(invoking) => ready!(invoking.as_mut().poll(context)),
                 Stage::Over => panic!("a call was polled after its end"),
             };
-            self.stage = Stage::Over;
+            this.stage = Stage::Over;
             let outcome = raw.and_then(R::from_raw);
-            if let Some(metered) = self.metered.take() {
-                metered.end(&outcome);
-            }
-            return Poll::Ready(outcome);
+            return Poll::Ready(this.conclude(outcome));
         }
     }
 }

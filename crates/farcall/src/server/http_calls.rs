@@ -148,7 +148,7 @@ async fn call(shared: &Shared, request: &Request) -> Result<Vec<u8>> {
         began: method.began(now),
         outcome: Err(Code::Cancelled),
     };
-    let started = run::start(shared.layers.as_ref(), name, method, context, body, replier);
+    let started = run::start(shared.layers.layers(), name, method, context, body, replier);
     let ended = match started {
         Ok(running) => run::to_end(running, method, limit, ()).await,
         Err(error) => Err(error),
