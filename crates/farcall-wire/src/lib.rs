@@ -16,6 +16,7 @@ mod frame;
 mod hello;
 mod json;
 mod limits;
+mod metadata;
 mod sniff;
 
 pub use calls::Calls;
@@ -33,4 +34,5 @@ pub use frame::{
 };
 pub use hello::{Features, Hello, MAGIC};
 pub use limits::Limits;
+pub use metadata::{Metadata, Pairs};
 pub use sniff::{Opening, sniff};

@@ -6,6 +6,7 @@ use farcall_wire::{Body, Dynamic, Message};
 
 use crate::client::{CallOptions, InFlight, RawReply};
 pub(crate) use crate::cluster::{Attempts, Begun as BegunByCluster};
+use crate::middleware::Metered;
 use crate::{Call, Client, Cluster, Pending, Result, Target};
 
 /// A client of one server or of a cluster: what a typed client is made of.
@@ -82,7 +83,22 @@ impl From<Cluster> for Channel {
     }
 }
 
-impl Via<'_> {
+impl<'a> Via<'a> {
+    /// Begins to measure a call, if calls are measured.
+    pub(crate) fn metered(self, method: &str) -> Option<Metered<'a>> {
+        match self {
+            Via::Client(client) => client.metered(method),
+            Via::Cluster(cluster) => cluster.metered(method),
+        }
+    }
+
+    fn has_layers(self) -> bool {
+        match self {
+            Via::Client(client) => client.has_layers(),
+            Via::Cluster(cluster) => cluster.has_layers(),
+        }
+    }
+
     /// Begins a call if that takes no waiting. Otherwise [`Via::invoke`] is to make it, after what is given.
     pub(crate) fn begin_now(
         self,
@@ -91,6 +107,9 @@ impl Via<'_> {
         options: &CallOptions,
         waker: Option<&Waker>,
     ) -> Result<Result<Begun>, Option<Attempts>> {
+        if self.has_layers() {
+            return Err(None);
+        }
         match self {
             Via::Client(client) => {
                 let begun = client.begin_now(method, body, options, waker).ok_or(None)?;
@@ -123,18 +142,20 @@ impl Via<'_> {
 
     pub(crate) fn go<R: Message>(self, method: &str, args: impl Message) -> Pending<R> {
         let options = CallOptions::default();
+        let metered = self.metered(method).map(Metered::keep);
         let begun = match self {
+            _ if self.has_layers() => None,
             Via::Client(client) => client.begin_now(method, Body::from(&args), &options, None),
             // It may have to be made again, which takes a task that holds the argument.
             Via::Cluster(_) => None,
         };
         match begun {
-            Some(Ok(in_flight)) => Pending::new(in_flight),
-            Some(Err(error)) => Pending::new(std::future::ready(Err(error))),
+            Some(Ok(in_flight)) => Pending::new(metered, in_flight),
+            Some(Err(error)) => Pending::new(metered, std::future::ready(Err(error))),
             None => {
                 let channel = self.to_channel();
                 let method = method.to_owned();
-                Pending::spawn(async move {
+                Pending::spawn(metered, async move {
                     channel
                         .via()
                         .invoke(None, &method, Body::from(&args), &options)

@@ -20,8 +20,10 @@ use tokio::time::timeout;
 
 use crate::balance::{Balance, TwoChoices};
 use crate::channel::Via;
-use crate::client::{CallOptions, Config, InFlight, Patience, RawReply, backoff_bounds};
+use crate::client::{CallOptions, Config, InFlight, Patience, RawReply, around, backoff_bounds};
+use crate::context::Peer;
 use crate::discover::{Discover, Snapshot};
+use crate::middleware::{self, Metered, Meters, Middleware, Recorder, Stack};
 use crate::{
     Address, Call, Client, ClientState, Code, Error, Pending, Reached, Result, context, registry,
 };
@@ -125,6 +127,19 @@ impl ClusterBuilder {
         self
     }
 
+    /// Puts a [middleware](crate::middleware) around every call, and so around all servers that it tries. The first that
+    /// is added is the outermost. In a broadcast, each server's call is one.
+    pub fn layer(mut self, layer: impl Middleware) -> ClusterBuilder {
+        self.config.layers.add(layer);
+        self
+    }
+
+    /// Measures every call, over all servers that it tries, its layers included. Default: nobody does.
+    pub fn metrics(mut self, recorder: impl Recorder) -> ClusterBuilder {
+        self.config.meters = Some(Arc::new(Meters::new(Arc::new(recorder))));
+        self
+    }
+
     /// The cluster. It looks for servers from now on, and connects to each when it is first called.
     ///
     /// # Panics
@@ -211,7 +226,8 @@ impl Cluster {
             timeout: limit,
             ..CallOptions::default()
         };
-        let reply = self.invoke(method, Body::Dynamic(&args), &options).await?;
+        let calling = self.invoke(method, Body::Dynamic(&args), &options);
+        let reply = Metered::over(self.metered(method), calling).await?;
         reply.to_plain_json()
     }
 
@@ -316,14 +332,51 @@ impl Cluster {
                 let line = &Arc::clone(line).busy();
                 // Each server counts, also one that was out of reach just now.
                 let patience = Patience::Insist;
-                let calling = line.client.invoke_with(patience, method, body, options);
-                let outcome = calling.await;
-                note(line, &outcome);
+                let make = |options: CallOptions| {
+                    let call = async move {
+                        let calling = line.client.invoke_with(patience, method, body, &options);
+                        let outcome = calling.await;
+                        note(line, &outcome);
+                        outcome
+                    };
+                    Box::pin(call) as Pin<Box<dyn Future<Output = _> + Send>>
+                };
+                let call = async {
+                    let Some(layers) = self.0.config.layers.layers() else {
+                        return make(options.clone()).await;
+                    };
+                    let call = self.outgoing(Some(&line.address), method, options);
+                    around(layers, call, options, make).await
+                };
+                let outcome = Metered::over(self.metered(method), call).await;
                 (line.address.clone(), outcome)
             };
             Box::pin(call) as Pin<Box<dyn Future<Output = _> + Send>>
         });
         Ok(all(calls.collect()).await)
+    }
+
+    /// Begins to measure a call, if calls are measured.
+    pub(crate) fn metered(&self, method: &str) -> Option<Metered<'_>> {
+        self.0.config.meters.as_ref()?.begin(method)
+    }
+
+    /// True where calls are to go through layers, by [`Cluster::invoke`].
+    pub(crate) fn has_layers(&self) -> bool {
+        self.0.config.layers.layers().is_some()
+    }
+
+    /// A call as layers see it, of a server that is known or is chosen later.
+    fn outgoing(
+        &self,
+        server: Option<&Address>,
+        method: &str,
+        options: &CallOptions,
+    ) -> middleware::Call {
+        let peer = Peer::server(server, self.0.config.codec);
+        let Deadline(deadline) = self.0.deadline(options);
+        let metadata = &options.metadata;
+        middleware::Call::outgoing(method, peer, deadline, metadata, options.is_idempotent)
     }
 
     /// Begins a call if that takes no waiting: when the server that is chosen has an open connection with room.
@@ -354,8 +407,25 @@ impl Cluster {
         }
     }
 
-    /// Makes a call on one server after the other, until one of them may have got it.
+    /// Makes a call, through the layers: on one server after the other, until one of them may have got it.
     pub(crate) async fn invoke(
+        &self,
+        method: &str,
+        body: Body<'_>,
+        options: &CallOptions,
+    ) -> Result<RawReply> {
+        let Some(layers) = self.0.config.layers.layers() else {
+            return self.invoke_directly(method, body, options).await;
+        };
+        let make = |options: CallOptions| {
+            let call = async move { self.invoke_directly(method, body, &options).await };
+            Box::pin(call) as _
+        };
+        let call = self.outgoing(None, method, options);
+        around(layers, call, options, make).await
+    }
+
+    async fn invoke_directly(
         &self,
         method: &str,
         body: Body<'_>,
@@ -468,7 +538,8 @@ impl Attempts {
 impl Inner {
     fn deadline(&self, options: &CallOptions) -> Deadline {
         let limit = options.timeout.or(self.config.call_timeout);
-        Deadline(context::deadline(limit, options.is_detached))
+        let now = || options.now.unwrap_or_else(now);
+        Deadline(context::deadline_at(now, limit, options.is_detached))
     }
 
     /// The fleet, once a first look at the list succeeded or failed, or as it is at the deadline.
@@ -572,6 +643,9 @@ impl Inner {
                 let config = Config {
                     // A call waits for any server, not for one of them.
                     wait_for_ready: false,
+                    // They stand around the cluster's calls.
+                    layers: Stack::default(),
+                    meters: None,
                     ..self.config.clone()
                 };
                 Client::new(address.clone(), config)
@@ -650,8 +724,13 @@ fn now() -> Instant {
 
 /// True when another server may be able to do what this one surely did not.
 fn goes_elsewhere(error: &Error) -> bool {
-    // An argument that cannot be encoded cannot be encoded for anyone.
-    error.is_retryable() && error.code() != Code::InvalidArgument
+    match error.reached() {
+        // An argument that cannot be encoded cannot be encoded for anyone.
+        Reached::NotSent => error.code() != Code::InvalidArgument,
+        // Who may not call one server may call no other.
+        Reached::Refused => matches!(error.code(), Code::ResourceExhausted | Code::Unavailable),
+        Reached::Unknown | Reached::Answered => false,
+    }
 }
 
 /// Remembers whether the server could be reached.

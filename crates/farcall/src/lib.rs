@@ -47,6 +47,7 @@
 //!   of it. Connections are made when calls need them, and again when they were lost: [`Client`] tells what calls do
 //!   meanwhile, [`ClientBuilder`] what can be set.
 //! - [`discover`] is who is there, [`registry`] who keeps the list, [`balance`] who gets a call.
+//! - [`middleware`] is what stands around calls, on either side: tracing, checks, limits, functions of one's own.
 //! - [`Error`] is what ends a call; [`Error::is_retryable`] tells whether the handler surely did not run.
 //! - [`Address`] and [`Target`] are the forms in which servers and clusters are named.
 //!
@@ -81,6 +82,11 @@
 //! An argument or a reply is any [`Message`]: numbers, strings, vectors, maps, `()`, and structs with [`message`]. The
 //! crate `farcall_gob` has the table of which Go type each of them is. A type that only has serde's traits travels in
 //! [`Serde`]; whether it can is found out when a method with it is registered.
+//!
+//! # Features
+//!
+//! - `tower`: layers of `tower` as [`middleware`].
+//! - `zstd`: Zstandard beside LZ4, for long bodies. It brings a C library.
 
 mod error;
 
@@ -95,6 +101,7 @@ mod inbox;
 mod link;
 
 mod context;
+pub mod middleware;
 mod router;
 mod run;
 mod schema;
@@ -135,8 +142,6 @@ pub use tls::{ClientTls, Pem, TlsError};
 pub mod __private {
     pub use farcall_gob as gob;
     pub use serde;
-
-    pub use crate::client::RawReply;
 }
 
 /// The program in the README compiles and runs.

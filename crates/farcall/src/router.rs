@@ -5,14 +5,17 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Instant;
 
 use farcall_gob::Schema;
 use farcall_wire::{Body, BodyRef, JsonCall, Message};
 use rustc_hash::FxHashMap;
 
 use crate::context::ReplyMetadata;
+use crate::link::now;
+use crate::middleware::{Meter, Recorder, Reply, Side, guarded};
 use crate::{Code, Context, Error, Result};
 
 /// A handler at work. Its last step hands its reply over, so it ends with nothing, or with the error to send.
@@ -57,9 +60,34 @@ impl Request {
 }
 
 /// Where one call's reply goes.
-pub(crate) struct Replier {
-    pub(crate) to: Arc<dyn ReplyTo>,
-    pub(crate) request: Request,
+pub(crate) enum Replier {
+    /// To the caller.
+    Caller {
+        to: Arc<dyn ReplyTo>,
+        request: Request,
+    },
+    /// To the layers around the handler.
+    Layers(Arc<Mutex<Option<Reply>>>),
+}
+
+impl Replier {
+    fn reply<R: Message>(&self, reply: R) -> Result<()> {
+        match self {
+            Replier::Caller { to, request } => to.reply(request, Body::from(&reply)),
+            Replier::Layers(_) => self.pass(Reply::new(reply)),
+        }
+    }
+
+    /// Passes on what layers gave.
+    pub(crate) fn pass(&self, reply: Reply) -> Result<()> {
+        match self {
+            Replier::Caller { to, request } => to.reply(request, reply.body()?),
+            Replier::Layers(place) => {
+                *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(reply);
+                Ok(())
+            }
+        }
+    }
 }
 
 type Handler = dyn Fn(Context, BodyRef<'_>, Replier) -> Result<Running> + Send + Sync;
@@ -83,6 +111,8 @@ pub struct Method {
     unfit: Option<Unfit>,
     handler: Box<Handler>,
     counters: Counters,
+    /// Set before the server starts, if calls are measured.
+    meter: OnceLock<Arc<dyn Meter>>,
 }
 
 /// Where a method runs.
@@ -129,10 +159,11 @@ impl Method {
                 let running = handler(context, args);
                 Ok(Box::pin(async move {
                     let reply = running.await?;
-                    replier.to.reply(&replier.request, Body::from(&reply))
+                    replier.reply(reply)
                 }))
             }),
             counters: Counters::default(),
+            meter: OnceLock::new(),
         }
     }
 
@@ -185,14 +216,22 @@ impl Method {
         (self.handler)(context, body, replier)
     }
 
-    pub(crate) fn began(&self) {
+    /// Counts a call that begins, and tells when it began where calls are measured. `ended` wants to know it.
+    pub(crate) fn began(&self, now: impl FnOnce() -> Instant) -> Option<Instant> {
         self.counters.begun.fetch_add(1, Ordering::Relaxed);
+        let meter = self.meter.get()?;
+        guarded(|| meter.begun());
+        Some(now())
     }
 
-    pub(crate) fn ended(&self, failed: bool) {
+    pub(crate) fn ended(&self, began: Option<Instant>, outcome: Result<(), Code>) {
         self.counters.ended.fetch_add(1, Ordering::Relaxed);
-        if failed {
+        if outcome.is_err() {
             self.counters.errors.fetch_add(1, Ordering::Relaxed);
+        }
+        if let (Some(meter), Some(began)) = (self.meter.get(), began) {
+            let elapsed = now().saturating_duration_since(began);
+            guarded(|| meter.ended(outcome, elapsed));
         }
     }
 
@@ -383,6 +422,15 @@ impl Router {
         let (name, method) = entry.add(service, method)?;
         self.by_name.insert(name, method);
         Ok(())
+    }
+
+    /// Measures the calls of all methods that are there.
+    pub(crate) fn measure(&self, recorder: &dyn Recorder) {
+        for (name, method) in &self.by_name {
+            method
+                .meter
+                .get_or_init(|| recorder.meter(Side::Server, name));
+        }
     }
 
     /// The method called `Service.Method`, and its name to keep.

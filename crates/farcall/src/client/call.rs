@@ -7,17 +7,20 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
-use farcall_wire::{Body, BodyRef, Code, Message};
+use farcall_wire::{Body, Code, Message, Metadata};
 
-use super::connection::{CallTurn, Connection, NotBegun, Received};
+use super::connection::{CallTurn, Connection, NotBegun};
 use crate::channel::{Attempts, Begun, BegunByCluster, Via};
+use crate::link::now;
+pub(crate) use crate::middleware::Reply as RawReply;
+use crate::middleware::{Metered, Received};
 use crate::{Error, Result};
 
 /// What a caller can say about one call.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct CallOptions {
     pub(crate) timeout: Option<Duration>,
-    pub(crate) metadata: Vec<(String, String)>,
+    pub(crate) metadata: Metadata,
     /// Waits for a connection rather than fail for want of one, whatever the client's setting.
     pub(crate) wait_for_ready: bool,
     /// The call does not end with the handler that makes it.
@@ -26,6 +29,8 @@ pub(crate) struct CallOptions {
     pub(crate) is_one_way: bool,
     /// The caller takes the reply's metadata.
     pub(crate) takes_metadata: bool,
+    /// The time now, where it was just read: clocks are slow.
+    pub(crate) now: Option<Instant>,
 }
 
 /// A call that begins when it is awaited.
@@ -76,8 +81,9 @@ impl<'a, R> Call<'a, R> {
 
     /// Sends a name and a value along, which the handler finds in its [`crate::Context`]. Servers that are not
     /// farcall's do not get them.
-    pub fn metadata(mut self, name: impl Into<String>, value: impl Into<String>) -> Call<'a, R> {
-        self.options.metadata.push((name.into(), value.into()));
+    pub fn metadata(mut self, name: impl AsRef<str>, value: impl AsRef<str>) -> Call<'a, R> {
+        let metadata = &mut self.options.metadata;
+        metadata.push(name.as_ref(), value.as_ref());
         self
     }
 
@@ -149,8 +155,8 @@ impl<R: Message> FromReply for R {
 }
 
 impl<R: Message> FromReply for Reply<R> {
-    fn from_raw(mut raw: RawReply) -> Result<Reply<R>> {
-        let metadata = raw.take_metadata();
+    fn from_raw(raw: RawReply) -> Result<Reply<R>> {
+        let metadata = raw.all_metadata();
         let value = raw.decode()?;
         Ok(Reply { value, metadata })
     }
@@ -161,13 +167,20 @@ impl<'a, R: FromReply> IntoFuture for Call<'a, R> {
     type IntoFuture = CallFuture<'a, R>;
 
     fn into_future(self) -> CallFuture<'a, R> {
-        CallFuture(Stage::New(self))
+        CallFuture {
+            stage: Stage::New(self),
+            metered: None,
+        }
     }
 }
 
 /// The future of a [`Call`].
 #[must_use = "futures do nothing unless polled"]
-pub struct CallFuture<'a, R>(Stage<'a, R>);
+pub struct CallFuture<'a, R> {
+    stage: Stage<'a, R>,
+    /// From the first poll on, if calls are measured.
+    metered: Option<Metered<'a>>,
+}
 
 enum Stage<'a, R> {
     New(Call<'a, R>),
@@ -194,11 +207,22 @@ impl<'a, R> Stage<'a, R> {
             via,
             method,
             body,
-            options,
+            mut options,
             ..
         } = call;
+        options.now = None;
         let calling = async move { via.invoke(attempts, method, body, &options).await };
         *self = Stage::Slow(Box::pin(calling));
+    }
+}
+
+impl<R> CallFuture<'_, R> {
+    /// Notes how the call ended, if calls are measured.
+    fn conclude(&mut self, outcome: Result<R>) -> Result<R> {
+        if let Some(metered) = self.metered.take() {
+            metered.end(&outcome);
+        }
+        outcome
     }
 }
 
@@ -209,8 +233,9 @@ impl<R: FromReply> Future for CallFuture<'_, R> {
     type Output = Result<R>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<R>> {
+        let this = &mut *self;
         loop {
-            let raw = match &mut self.0 {
+            let raw = match &mut this.stage {
                 Stage::New(Call {
                     via,
                     method,
@@ -218,10 +243,16 @@ impl<R: FromReply> Future for CallFuture<'_, R> {
                     options,
                     ..
                 }) => {
+                    let metered = via.metered(method);
+                    options.now = match &metered {
+                        Some(metered) => Some(metered.began()),
+                        None => options.timeout.map(|_| now()),
+                    };
+                    this.metered = metered;
                     match via.begin_now(method, *body, options, Some(context.waker())) {
                         Ok(Ok(Begun::ByClient(in_flight))) => {
                             let waits = in_flight.waits_for_reply();
-                            self.0 = Stage::Sent(in_flight);
+                            this.stage = Stage::Sent(in_flight);
                             // The reply wakes this task: there is no need to look for it now.
                             if waits {
                                 return Poll::Pending;
@@ -229,18 +260,18 @@ impl<R: FromReply> Future for CallFuture<'_, R> {
                         }
                         Ok(Ok(Begun::ByCluster(begun))) => {
                             let waits = begun.waits_for_reply();
-                            if let Stage::New(call) = self.0.take() {
-                                self.0 = Stage::SentByCluster(call, begun);
+                            if let Stage::New(call) = this.stage.take() {
+                                this.stage = Stage::SentByCluster(call, begun);
                             }
                             if waits {
                                 return Poll::Pending;
                             }
                         }
                         Ok(Err(error)) => {
-                            self.0 = Stage::Over;
-                            return Poll::Ready(Err(error));
+                            this.stage = Stage::Over;
+                            return Poll::Ready(this.conclude(Err(error)));
                         }
-                        Err(attempts) => self.0.go_on(attempts),
+                        Err(attempts) => this.stage.go_on(attempts),
                     }
                     continue;
                 }
@@ -248,15 +279,16 @@ impl<R: FromReply> Future for CallFuture<'_, R> {
                 Stage::SentByCluster(_, begun) => match ready!(begun.poll(context)) {
                     Ok(outcome) => outcome,
                     Err(attempts) => {
-                        self.0.go_on(Some(attempts));
+                        this.stage.go_on(Some(attempts));
                         continue;
                     }
                 },
                 Stage::Slow(invoking) => ready!(invoking.as_mut().poll(context)),
                 Stage::Over => panic!("a call was polled after its end"),
             };
-            self.0 = Stage::Over;
-            return Poll::Ready(raw.and_then(R::from_raw));
+            this.stage = Stage::Over;
+            let outcome = raw.and_then(R::from_raw);
+            return Poll::Ready(this.conclude(outcome));
         }
     }
 }
@@ -267,25 +299,29 @@ impl<R: FromReply> Future for CallFuture<'_, R> {
 #[must_use = "dropping it gives the call up"]
 pub struct Pending<R> {
     running: Pin<Box<dyn Future<Output = Result<RawReply>> + Send>>,
+    metered: Option<Metered<'static>>,
     reply: PhantomData<fn() -> R>,
 }
 
 impl<R> Pending<R> {
     pub(crate) fn new(
+        metered: Option<Metered<'static>>,
         running: impl Future<Output = Result<RawReply>> + Send + 'static,
     ) -> Pending<R> {
         Pending {
             running: Box::pin(running),
+            metered,
             reply: PhantomData,
         }
     }
 
     /// On a task of its own, so that it runs before it is awaited.
     pub(crate) fn spawn(
+        metered: Option<Metered<'static>>,
         running: impl Future<Output = Result<RawReply>> + Send + 'static,
     ) -> Pending<R> {
         let mut task = AbortOnDrop(tokio::spawn(running));
-        Pending::new(async move {
+        Pending::new(metered, async move {
             (&mut task.0).await.unwrap_or_else(|error| {
                 let text = format!("the task of the call ended: {error}");
                 Err(Error::new(Code::Internal, text))
@@ -308,7 +344,11 @@ impl<R: Message> Future for Pending<R> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<R>> {
         let raw = ready!(self.running.as_mut().poll(context));
-        Poll::Ready(raw.and_then(|raw| raw.decode()))
+        let outcome = raw.and_then(|raw| raw.decode());
+        if let Some(metered) = self.metered.take() {
+            metered.end(&outcome);
+        }
+        Poll::Ready(outcome)
     }
 }
 
@@ -356,17 +396,11 @@ impl Future for InFlight {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<RawReply>> {
         let Some(connection) = self.connection.as_ref() else {
-            return Poll::Ready(Ok(RawReply {
-                connection: None,
-                received: Received::default(),
-            }));
+            return Poll::Ready(Ok(RawReply::received(None, Received::default())));
         };
         let outcome = ready!(connection.poll_reply(self.seq, context));
-        let connection = self.connection.take();
-        Poll::Ready(outcome.map(|received| RawReply {
-            connection,
-            received,
-        }))
+        let connection = self.connection.take().map(|connection| connection as _);
+        Poll::Ready(outcome.map(|received| RawReply::received(connection, received)))
     }
 }
 
@@ -376,40 +410,4 @@ impl Drop for InFlight {
             connection.forget(self.seq);
         }
     }
-}
-
-/// A good reply that was not decoded yet.
-pub struct RawReply {
-    /// None after a one-way call, to which nothing came.
-    connection: Option<Arc<Connection>>,
-    received: Received,
-}
-
-impl RawReply {
-    pub(crate) fn decode<R: Message>(self) -> Result<R> {
-        self.body().decode().map_err(undecodable)
-    }
-
-    pub(crate) fn to_plain_json(&self) -> Result<serde_json::Value> {
-        self.body().to_plain_json().map_err(undecodable)
-    }
-
-    fn take_metadata(&mut self) -> Vec<(String, String)> {
-        std::mem::take(&mut self.received.metadata)
-    }
-
-    fn body(&self) -> BodyRef<'_> {
-        match &self.connection {
-            Some(connection) => connection.body_kind().body(self.received.body.bytes()),
-            None => BodyRef::Zero,
-        }
-    }
-}
-
-/// The handler ran, so nothing is to be tried again; the connection stays in step.
-fn undecodable(error: farcall_wire::DecodeError) -> Error {
-    Error::new(
-        Code::Internal,
-        format!("the reply does not fit the type asked for: {error}"),
-    )
 }

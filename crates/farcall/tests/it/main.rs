@@ -16,6 +16,7 @@ mod http_calls;
 mod life;
 mod limits;
 mod load;
+mod middleware;
 mod originals;
 mod pages;
 mod partition;
@@ -27,5 +28,7 @@ mod service;
 mod shutdown;
 mod srv;
 mod support;
+#[cfg(feature = "tower")]
+mod tower;
 mod traffic;
 mod unix;
