@@ -1,6 +1,7 @@
 //! What typed clients call through: one server, or a cluster. Both take the same calls.
 
 use std::task::Waker;
+use std::time::Duration;
 
 use farcall_wire::{Body, Dynamic, Message};
 
@@ -89,6 +90,14 @@ impl<'a> Via<'a> {
         match self {
             Via::Client(client) => client.metered(method),
             Via::Cluster(cluster) => cluster.metered(method),
+        }
+    }
+
+    /// The timeout of calls that have none of their own.
+    pub(crate) fn call_timeout(self) -> Option<Duration> {
+        match self {
+            Via::Client(client) => client.call_timeout(),
+            Via::Cluster(cluster) => cluster.call_timeout(),
         }
     }
 

@@ -16,8 +16,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
 pub(crate) use around::around;
+use call::once_more;
 pub use call::{Call, CallFuture, FromReply, Pending, Reply};
-pub(crate) use call::{CallOptions, InFlight, RawReply};
+pub(crate) use call::{CallOptions, InFlight, RawReply, is_unknown};
 use connection::{CallTurn, Connection, NotBegun, connect_timed_out};
 pub use lanes::ClientState;
 use lanes::Lanes;
@@ -471,9 +472,28 @@ impl Client {
             true => Patience::WaitForReady,
             false => Patience::FailFast,
         };
-        self.invoke_with(patience, method, body, options).await
+        let began = options.is_idempotent.then(now);
+        let outcome = self.invoke_with(patience, method, body, options).await;
+        match (outcome, began) {
+            (Err(first), Some(began)) if is_unknown(&first) => {
+                let passed = now().saturating_duration_since(began);
+                let limit = options.timeout.or(self.call_timeout());
+                let options = CallOptions {
+                    timeout: limit.map(|limit| limit.saturating_sub(passed)),
+                    now: None,
+                    ..options.clone()
+                };
+                once_more(first, self.invoke_with(patience, method, body, &options)).await
+            }
+            (outcome, _) => outcome,
+        }
     }
 
+    pub(crate) fn call_timeout(&self) -> Option<Duration> {
+        self.0.config.call_timeout
+    }
+
+    /// Makes a call once.
     pub(crate) async fn invoke_with(
         &self,
         patience: Patience,

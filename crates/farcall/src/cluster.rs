@@ -20,7 +20,9 @@ use tokio::time::timeout;
 
 use crate::balance::{Balance, TwoChoices};
 use crate::channel::Via;
-use crate::client::{CallOptions, Config, InFlight, Patience, RawReply, around, backoff_bounds};
+use crate::client::{
+    CallOptions, Config, InFlight, Patience, RawReply, around, backoff_bounds, is_unknown,
+};
 use crate::context::Peer;
 use crate::discover::{Discover, Snapshot};
 use crate::middleware::{self, Metered, Meters, Middleware, Recorder, Stack};
@@ -361,6 +363,10 @@ impl Cluster {
         self.0.config.meters.as_ref()?.begin(method)
     }
 
+    pub(crate) fn call_timeout(&self) -> Option<Duration> {
+        self.0.config.call_timeout
+    }
+
     /// True where calls are to go through layers, by [`Cluster::invoke`].
     pub(crate) fn has_layers(&self) -> bool {
         self.0.config.layers.layers().is_some()
@@ -399,6 +405,7 @@ impl Cluster {
                 line,
                 in_flight,
                 deadline,
+                is_idempotent: options.is_idempotent,
             })),
             None => Err(Attempts {
                 chosen: Some(line),
@@ -454,6 +461,7 @@ impl Cluster {
                     Some(error) => nobody_else(attempts.tried.len(), error),
                     None => nobody(&inner.fleet.load()),
                 };
+                let error = attempts.qualify(error);
                 if !(waits && is_out_of_reach(&error)) {
                     return Err(error);
                 }
@@ -464,7 +472,7 @@ impl Cluster {
                 continue;
             };
             let outcome = inner.attempt(&line, &attempts, method, body, options).await;
-            if let Some(outcome) = attempts.conclude(&line, outcome) {
+            if let Some(outcome) = attempts.conclude(&line, options.is_idempotent, outcome) {
                 return outcome;
             }
         }
@@ -476,6 +484,7 @@ pub(crate) struct Begun {
     line: Busy,
     in_flight: InFlight,
     deadline: Deadline,
+    is_idempotent: bool,
 }
 
 impl Begun {
@@ -495,7 +504,7 @@ impl Begun {
             return Poll::Ready(Ok(outcome));
         }
         let mut attempts = Attempts::new(self.deadline);
-        let concluded = attempts.conclude(&self.line, outcome);
+        let concluded = attempts.conclude(&self.line, self.is_idempotent, outcome);
         Poll::Ready(concluded.ok_or(attempts))
     }
 }
@@ -508,6 +517,8 @@ pub(crate) struct Attempts {
     tried: HashSet<Address>,
     /// Why the last of those that were tried did not take it.
     last: Option<Error>,
+    /// One of them may have run it.
+    may_have_run: bool,
 }
 
 impl Attempts {
@@ -517,20 +528,37 @@ impl Attempts {
             chosen: None,
             tried: HashSet::new(),
             last: None,
+            may_have_run: false,
         }
     }
 
     /// Remembers what came of a try. The outcome is the call's, unless it is to be made elsewhere.
-    fn conclude(&mut self, line: &Line, outcome: Result<RawReply>) -> Option<Result<RawReply>> {
+    fn conclude(
+        &mut self,
+        line: &Line,
+        is_idempotent: bool,
+        outcome: Result<RawReply>,
+    ) -> Option<Result<RawReply>> {
         note(line, &outcome);
+        let goes_elsewhere =
+            |error: &Error| goes_elsewhere(error) || (is_idempotent && is_unknown(error));
         match outcome {
             Err(error) if goes_elsewhere(&error) && !self.deadline.is_over() => {
+                self.may_have_run |= error.reached() == Reached::Unknown;
                 tracing::debug!(address = %line.address, %error, "a call goes elsewhere");
                 self.tried.insert(line.address.clone());
                 self.last = Some(error);
                 None
             }
-            outcome => Some(outcome),
+            outcome => Some(outcome.map_err(|error| self.qualify(error))),
+        }
+    }
+
+    /// That the last server did not take a call says nothing about those before it.
+    fn qualify(&self, error: Error) -> Error {
+        match self.may_have_run && error.is_retryable() {
+            true => error.with_reached(Reached::Unknown),
+            false => error,
         }
     }
 }
@@ -604,7 +632,11 @@ impl Inner {
             return begun?.await;
         }
         self.connected(line, tried, *deadline).await?;
-        line.client.invoke(method, body, &with_time_left()).await
+        let options = with_time_left();
+        let calling = line
+            .client
+            .invoke_with(Patience::FailFast, method, body, &options);
+        calling.await
     }
 
     /// Waits for the line's connection: to the deadline if need be, but not for long while another server could take

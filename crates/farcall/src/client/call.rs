@@ -14,7 +14,7 @@ use crate::channel::{Attempts, Begun, BegunByCluster, Via};
 use crate::link::now;
 pub(crate) use crate::middleware::Reply as RawReply;
 use crate::middleware::{Metered, Received};
-use crate::{Error, Result};
+use crate::{Error, Reached, Result};
 
 /// What a caller can say about one call.
 #[derive(Clone, Debug, Default)]
@@ -87,8 +87,9 @@ impl<'a, R> Call<'a, R> {
         self
     }
 
-    /// Says that running the call twice does no harm, so that it may be made again when nobody knows whether it ran. A
-    /// typed client says so of methods that are marked `#[rpc(idempotent)]`.
+    /// Says that running the call twice does no harm. Then it is made again when its connection was lost and nobody
+    /// knows whether it ran: once more, by a client of one server; on each of the other servers, by a cluster. A typed
+    /// client says so of methods that are marked `#[rpc(idempotent)]`.
     pub fn idempotent(mut self) -> Call<'a, R> {
         self.options.is_idempotent = true;
         self
@@ -184,8 +185,9 @@ pub struct CallFuture<'a, R> {
 
 enum Stage<'a, R> {
     New(Call<'a, R>),
-    /// The request is queued on an open connection: the common case, which allocates nothing.
-    Sent(InFlight),
+    /// The request is queued on an open connection: the common case, which allocates nothing. The call is kept if it
+    /// may be made again.
+    Sent(InFlight, Option<Call<'a, R>>),
     /// The same through a cluster: the call may have to go to another server.
     SentByCluster(Call<'a, R>, BegunByCluster),
     /// A connection is to be made first, or a server to be chosen.
@@ -196,6 +198,22 @@ enum Stage<'a, R> {
 impl<'a, R> Stage<'a, R> {
     fn take(&mut self) -> Stage<'a, R> {
         std::mem::replace(self, Stage::Over)
+    }
+
+    /// Makes a call once more of which nobody knows whether it ran.
+    fn repeat(&mut self, call: Call<'a, R>, first: Error) {
+        let Call {
+            via,
+            method,
+            body,
+            mut options,
+            ..
+        } = call;
+        if let (Some(limit), Some(began)) = (options.timeout, options.now.take()) {
+            options.timeout = Some(limit.saturating_sub(now().saturating_duration_since(began)));
+        }
+        let again = async move { via.invoke(None, method, body, &options).await };
+        *self = Stage::Slow(Box::pin(once_more(first, again)));
     }
 
     /// Makes the call without haste, after the attempts that were made.
@@ -244,6 +262,10 @@ impl<R: FromReply> Future for CallFuture<'_, R> {
                     ..
                 }) => {
                     let metered = via.metered(method);
+                    if options.is_idempotent {
+                        // However often it is made, this is its time.
+                        options.timeout = options.timeout.or(via.call_timeout());
+                    }
                     options.now = match &metered {
                         Some(metered) => Some(metered.began()),
                         None => options.timeout.map(|_| now()),
@@ -252,7 +274,11 @@ impl<R: FromReply> Future for CallFuture<'_, R> {
                     match via.begin_now(method, *body, options, Some(context.waker())) {
                         Ok(Ok(Begun::ByClient(in_flight))) => {
                             let waits = in_flight.waits_for_reply();
-                            this.stage = Stage::Sent(in_flight);
+                            let call = match (options.is_idempotent, this.stage.take()) {
+                                (true, Stage::New(call)) => Some(call),
+                                _ => None,
+                            };
+                            this.stage = Stage::Sent(in_flight, call);
                             // The reply wakes this task: there is no need to look for it now.
                             if waits {
                                 return Poll::Pending;
@@ -275,7 +301,15 @@ impl<R: FromReply> Future for CallFuture<'_, R> {
                     }
                     continue;
                 }
-                Stage::Sent(in_flight) => ready!(Pin::new(in_flight).poll(context)),
+                Stage::Sent(in_flight, call) => {
+                    match (ready!(Pin::new(in_flight).poll(context)), call.take()) {
+                        (Err(error), Some(call)) if is_unknown(&error) => {
+                            this.stage.repeat(call, error);
+                            continue;
+                        }
+                        (outcome, _) => outcome,
+                    }
+                }
                 Stage::SentByCluster(_, begun) => match ready!(begun.poll(context)) {
                     Ok(outcome) => outcome,
                     Err(attempts) => {
@@ -290,6 +324,23 @@ impl<R: FromReply> Future for CallFuture<'_, R> {
             let outcome = raw.and_then(R::from_raw);
             return Poll::Ready(this.conclude(outcome));
         }
+    }
+}
+
+/// True when nobody knows whether the call ran, because its connection was lost.
+pub(crate) fn is_unknown(error: &Error) -> bool {
+    error.reached() == Reached::Unknown && error.code() == Code::Unavailable
+}
+
+/// The outcome of a call that was made again. What keeps it from being sent again does not tell what became of the
+/// first one.
+pub(crate) async fn once_more(
+    first: Error,
+    again: impl Future<Output = Result<RawReply>>,
+) -> Result<RawReply> {
+    match again.await {
+        Err(error) if error.is_retryable() => Err(first),
+        outcome => outcome,
     }
 }
 
