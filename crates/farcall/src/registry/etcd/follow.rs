@@ -13,7 +13,7 @@ use crate::discover::backoff::{Backoff, jittered};
 
 /// The waits after failures. The longest keeps the list within seconds of etcd once it is back.
 const RETRY_FIRST: Duration = Duration::from_millis(200);
-const RETRY_MAX: Duration = Duration::from_secs(3);
+const RETRY_MAX: Duration = Duration::from_secs(2);
 /// A watch may be this much behind a check that overtook it.
 const BEHIND_MAX: Duration = Duration::from_secs(1);
 /// Everything is listed again this often, come what may.
