@@ -50,7 +50,7 @@ pub(super) async fn follow(api: Api, layout: Layout, check: Duration, publisher:
                 if follower.failures > 1 || follower.mirror.revision() == 0 {
                     follower.publisher.failed(&reason.text);
                 }
-                follower.api.next_member();
+                follower.api.watch_failed(&reason);
                 tracing::debug!(%reason, "the watch in etcd is cut");
                 backoff.next()
             }
@@ -178,8 +178,7 @@ impl Follower {
                 return Some(End::Relist);
             }
             if message.canceled {
-                let text = format!("etcd cancelled the watch: {:?}", message.cancel_reason);
-                return Some(End::Cut(Refusal::new(text)));
+                return Some(End::Cut(Refusal::of_watch(&message.cancel_reason)));
             }
             if self.failures > 0 {
                 // It goes again. Whether it has caught up, the next check tells.
