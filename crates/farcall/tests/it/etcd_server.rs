@@ -1,10 +1,12 @@
 //! A real etcd, alone or three of them, for the tests to mistreat. No claim is proved here.
 
 use std::collections::BTreeSet;
+use std::hash::{BuildHasher, RandomState};
 use std::net::TcpListener;
 #[cfg(feature = "tls")]
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -291,8 +293,15 @@ impl Drop for Etcd {
     }
 }
 
-/// A port that was free a moment ago: etcd has to be told which to take.
+/// A port that was free a moment ago: etcd has to be told which to take. It is below those that systems give to
+/// whoever asks for any, so that no connection takes it meanwhile.
 fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    loop {
+        let port = 10_000 + (RandomState::new().hash_one(()) % 20_000) as u16;
+        let is_free = TcpListener::bind(("127.0.0.1", port)).is_ok();
+        if is_free && GIVEN.lock().unwrap().insert(port) {
+            return port;
+        }
+    }
 }

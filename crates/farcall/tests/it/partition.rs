@@ -65,6 +65,11 @@ async fn carry(
     let mut lines = head_text.lines();
     let sender = lines.find_map(|line| line.strip_prefix("x-server-from:"));
     let sender = sender.map(|id| id.trim().to_owned());
+    if sender.is_none() {
+        // It must not be used again for what has a sender.
+        head.truncate(head.len() - 2);
+        head.extend_from_slice(b"Connection: close\r\n\r\n");
+    }
     let to_place = place.clone();
     let is_torn = move |isolated: &Option<Isolated>| {
         isolated.as_ref().is_some_and(|isolated| {

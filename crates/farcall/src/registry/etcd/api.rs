@@ -47,6 +47,9 @@ pub(super) struct Api {
     token: Mutex<Option<String>>,
 }
 
+/// gRPC's number for it.
+const UNAUTHENTICATED: u32 = 16;
+
 /// Why there is no answer.
 #[derive(Debug)]
 pub(super) struct Refusal {
@@ -61,13 +64,22 @@ impl Refusal {
         Refusal { text, code: None }
     }
 
+    /// Why etcd ended a watch, in its own words: it has begun to answer by then, and gives no number.
+    pub(super) fn of_watch(words: &str) -> Refusal {
+        let is_for_want_of_a_token = words.to_lowercase().contains("auth");
+        Refusal {
+            text: format!("etcd ended the watch: {}", brief(words)),
+            code: is_for_want_of_a_token.then_some(UNAUTHENTICATED),
+        }
+    }
+
     /// The lease does not exist any more.
     pub(super) fn is_not_found(&self) -> bool {
         self.code == Some(5)
     }
 
     fn is_for_want_of_a_token(&self) -> bool {
-        self.code == Some(16)
+        self.code == Some(UNAUTHENTICATED)
     }
 }
 
@@ -392,6 +404,14 @@ impl Api {
     pub(super) fn next_member(&self) {
         self.turn.fetch_add(1, Ordering::Relaxed);
     }
+
+    /// A watch failed for this reason: the next one goes to another member, and with a new token if it was for that.
+    pub(super) fn watch_failed(&self, reason: &Refusal) {
+        self.next_member();
+        if reason.is_for_want_of_a_token() {
+            self.forget_token();
+        }
+    }
 }
 
 /// What a watch brings.
@@ -419,10 +439,7 @@ impl Watch {
             } => Ok(watched),
             Streamed { error, .. } => {
                 let why = error.unwrap_or_default();
-                Err(refusal(format!(
-                    "the watch was refused: {}",
-                    brief(&why.to_string())
-                )))
+                Err(Refusal::of_watch(&why.to_string()))
             }
         }
     }

@@ -13,7 +13,7 @@ use crate::discover::Publisher;
 
 /// The waits after failures. The longest keeps the list within seconds of etcd once it is back.
 const RETRY_FIRST: Duration = Duration::from_millis(200);
-const RETRY_MAX: Duration = Duration::from_secs(3);
+const RETRY_MAX: Duration = Duration::from_secs(2);
 /// A watch may be this much behind a check that overtook it.
 const BEHIND_MAX: Duration = Duration::from_secs(1);
 /// Everything is listed again this often, come what may.
@@ -50,7 +50,7 @@ pub(super) async fn follow(api: Api, layout: Layout, check: Duration, publisher:
                 if follower.failures > 1 || follower.mirror.revision() == 0 {
                     follower.publisher.failed(&reason.text);
                 }
-                follower.api.next_member();
+                follower.api.watch_failed(&reason);
                 tracing::debug!(%reason, "the watch in etcd is cut");
                 backoff.next()
             }
@@ -178,8 +178,7 @@ impl Follower {
                 return Some(End::Relist);
             }
             if message.canceled {
-                let text = format!("etcd cancelled the watch: {:?}", message.cancel_reason);
-                return Some(End::Cut(Refusal::new(text)));
+                return Some(End::Cut(Refusal::of_watch(&message.cancel_reason)));
             }
             if self.failures > 0 {
                 // It goes again. Whether it has caught up, the next check tells.
