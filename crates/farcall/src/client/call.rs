@@ -169,7 +169,8 @@ impl<'a, R: FromReply> IntoFuture for Call<'a, R> {
 
     fn into_future(self) -> CallFuture<'a, R> {
         CallFuture {
-            stage: Stage::New(self),
+            call: self,
+            stage: Stage::New,
             metered: None,
         }
     }
@@ -178,69 +179,94 @@ impl<'a, R: FromReply> IntoFuture for Call<'a, R> {
 /// The future of a [`Call`].
 #[must_use = "futures do nothing unless polled"]
 pub struct CallFuture<'a, R> {
-    stage: Stage<'a, R>,
+    /// It stays where it is while its request is on its way: moving it is dearer than keeping it.
+    call: Call<'a, R>,
+    stage: Stage<'a>,
     /// From the first poll on, if calls are measured.
     metered: Option<Metered<'a>>,
 }
 
-enum Stage<'a, R> {
-    New(Call<'a, R>),
-    /// The request is queued on an open connection: the common case, which allocates nothing. The call is kept if it
-    /// may be made again.
-    Sent(InFlight, Option<Call<'a, R>>),
+enum Stage<'a> {
+    New,
+    /// The request is queued on an open connection: the common case, which allocates nothing.
+    Sent(InFlight),
     /// The same through a cluster: the call may have to go to another server.
-    SentByCluster(Call<'a, R>, BegunByCluster),
+    SentByCluster(BegunByCluster),
     /// A connection is to be made first, or a server to be chosen.
     Slow(Pin<Box<dyn Future<Output = Result<RawReply>> + Send + 'a>>),
     Over,
 }
 
-impl<'a, R> Stage<'a, R> {
-    fn take(&mut self) -> Stage<'a, R> {
-        std::mem::replace(self, Stage::Over)
-    }
-
-    /// Makes a call once more of which nobody knows whether it ran.
-    fn repeat(&mut self, call: Call<'a, R>, first: Error) {
+impl<'a, R> CallFuture<'a, R> {
+    /// Begins the call. True when it is on its way, and its reply will wake the task.
+    fn begin(&mut self, waker: &Waker) -> Result<bool> {
         let Call {
             via,
             method,
             body,
-            mut options,
+            options,
             ..
-        } = call;
-        if let (Some(limit), Some(began)) = (options.timeout, options.now.take()) {
-            options.timeout = Some(limit.saturating_sub(now().saturating_duration_since(began)));
+        } = &mut self.call;
+        let metered = via.metered(method);
+        if options.is_idempotent {
+            // However often it is made, this is its time.
+            options.timeout = options.timeout.or(via.call_timeout());
         }
-        let again = async move { via.invoke(None, method, body, &options).await };
-        *self = Stage::Slow(Box::pin(once_more(first, again)));
+        options.now = match &metered {
+            Some(metered) => Some(metered.began()),
+            None => options.timeout.map(|_| now()),
+        };
+        self.metered = metered;
+        match via.begin_now(method, *body, options, Some(waker)) {
+            Ok(Ok(Begun::ByClient(in_flight))) => {
+                let waits = in_flight.waits_for_reply();
+                self.stage = Stage::Sent(in_flight);
+                Ok(waits)
+            }
+            Ok(Ok(Begun::ByCluster(begun))) => {
+                let waits = begun.waits_for_reply();
+                self.stage = Stage::SentByCluster(begun);
+                Ok(waits)
+            }
+            Ok(Err(error)) => Err(error),
+            Err(attempts) => {
+                self.go_on(attempts);
+                Ok(false)
+            }
+        }
     }
 
     /// Makes the call without haste, after the attempts that were made.
     fn go_on(&mut self, attempts: Option<Attempts>) {
-        let (Stage::New(call) | Stage::SentByCluster(call, _)) = self.take() else {
-            return;
-        };
         let Call {
-            via,
-            method,
-            body,
-            mut options,
-            ..
-        } = call;
+            via, method, body, ..
+        } = self.call;
+        let mut options = std::mem::take(&mut self.call.options);
         options.now = None;
         let calling = async move { via.invoke(attempts, method, body, &options).await };
-        *self = Stage::Slow(Box::pin(calling));
+        self.stage = Stage::Slow(Box::pin(calling));
     }
-}
 
-impl<R> CallFuture<'_, R> {
+    /// Makes a call once more of which nobody knows whether it ran.
+    fn repeat(&mut self, first: Error) {
+        let Call {
+            via, method, body, ..
+        } = self.call;
+        let mut options = std::mem::take(&mut self.call.options);
+        if let (Some(limit), Some(began)) = (options.timeout, options.now.take()) {
+            options.timeout = Some(limit.saturating_sub(now().saturating_duration_since(began)));
+        }
+        let again = async move { via.invoke(None, method, body, &options).await };
+        self.stage = Stage::Slow(Box::pin(once_more(first, again)));
+    }
+
     /// Notes how the call ended, if calls are measured.
-    fn conclude(&mut self, outcome: Result<R>) -> Result<R> {
+    fn conclude(&mut self, outcome: Result<R>) -> Poll<Result<R>> {
+        self.stage = Stage::Over;
         if let Some(metered) = self.metered.take() {
             metered.end(&outcome);
         }
-        outcome
+        Poll::Ready(outcome)
     }
 }
 
@@ -254,75 +280,30 @@ impl<R: FromReply> Future for CallFuture<'_, R> {
         let this = &mut *self;
         loop {
             let raw = match &mut this.stage {
-                Stage::New(Call {
-                    via,
-                    method,
-                    body,
-                    options,
-                    ..
-                }) => {
-                    let metered = via.metered(method);
-                    if options.is_idempotent {
-                        // However often it is made, this is its time.
-                        options.timeout = options.timeout.or(via.call_timeout());
+                Stage::New => match this.begin(context.waker()) {
+                    // There is no need to look for the reply now.
+                    Ok(true) => return Poll::Pending,
+                    Ok(false) => continue,
+                    Err(error) => return this.conclude(Err(error)),
+                },
+                Stage::Sent(in_flight) => match ready!(Pin::new(in_flight).poll(context)) {
+                    Err(error) if this.call.options.is_idempotent && is_unknown(&error) => {
+                        this.repeat(error);
+                        continue;
                     }
-                    options.now = match &metered {
-                        Some(metered) => Some(metered.began()),
-                        None => options.timeout.map(|_| now()),
-                    };
-                    this.metered = metered;
-                    match via.begin_now(method, *body, options, Some(context.waker())) {
-                        Ok(Ok(Begun::ByClient(in_flight))) => {
-                            let waits = in_flight.waits_for_reply();
-                            let call = match (options.is_idempotent, this.stage.take()) {
-                                (true, Stage::New(call)) => Some(call),
-                                _ => None,
-                            };
-                            this.stage = Stage::Sent(in_flight, call);
-                            // The reply wakes this task: there is no need to look for it now.
-                            if waits {
-                                return Poll::Pending;
-                            }
-                        }
-                        Ok(Ok(Begun::ByCluster(begun))) => {
-                            let waits = begun.waits_for_reply();
-                            if let Stage::New(call) = this.stage.take() {
-                                this.stage = Stage::SentByCluster(call, begun);
-                            }
-                            if waits {
-                                return Poll::Pending;
-                            }
-                        }
-                        Ok(Err(error)) => {
-                            this.stage = Stage::Over;
-                            return Poll::Ready(this.conclude(Err(error)));
-                        }
-                        Err(attempts) => this.stage.go_on(attempts),
-                    }
-                    continue;
-                }
-                Stage::Sent(in_flight, call) => {
-                    match (ready!(Pin::new(in_flight).poll(context)), call.take()) {
-                        (Err(error), Some(call)) if is_unknown(&error) => {
-                            this.stage.repeat(call, error);
-                            continue;
-                        }
-                        (outcome, _) => outcome,
-                    }
-                }
-                Stage::SentByCluster(_, begun) => match ready!(begun.poll(context)) {
+                    outcome => outcome,
+                },
+                Stage::SentByCluster(begun) => match ready!(begun.poll(context)) {
                     Ok(outcome) => outcome,
                     Err(attempts) => {
-                        this.stage.go_on(Some(attempts));
+                        this.go_on(Some(attempts));
                         continue;
                     }
                 },
                 Stage::Slow(invoking) => ready!(invoking.as_mut().poll(context)),
                 Stage::Over => panic!("a call was polled after its end"),
             };
-            this.stage = Stage::Over;
-            let outcome = raw.and_then(R::from_raw);
-            return Poll::Ready(this.conclude(outcome));
+            return this.conclude(raw.and_then(R::from_raw));
         }
     }
 }
