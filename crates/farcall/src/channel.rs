@@ -5,7 +5,8 @@ use std::task::Waker;
 use farcall_wire::{Body, Dynamic, Message};
 
 use crate::client::{CallOptions, InFlight, RawReply};
-use crate::{Call, Client, Cluster, Pending, Result, Target};
+use crate::stream::carrier::Held;
+use crate::{Call, Client, Cluster, Items, Pending, Result, StreamCall, Target};
 
 /// A client of one server or of a cluster: what a typed client is made of.
 #[derive(Clone, Debug)]
@@ -48,6 +49,15 @@ impl Channel {
         args: &'a Dynamic,
     ) -> Call<'a, R> {
         Call::new(self.via(), method, Body::Dynamic(args))
+    }
+
+    /// Calls `Service.Method` with streams of items. See [`Client::stream`].
+    pub fn stream<'a, Up: Items, Down: Items, R: Message>(
+        &'a self,
+        method: &'a str,
+        args: &'a impl Message,
+    ) -> StreamCall<'a, Up, Down, R> {
+        StreamCall::new(self.via(), method, Body::from(args))
     }
 
     /// Begins a call now. See [`Client::go`].
@@ -99,6 +109,22 @@ impl Via<'_> {
         match self {
             Via::Client(client) => client.invoke(method, body, options).await,
             Via::Cluster(cluster) => cluster.invoke(method, body, options).await,
+        }
+    }
+
+    /// Begins a call with streams, and gives what is to live as long as it.
+    pub(crate) async fn open(
+        self,
+        method: &str,
+        body: Body<'_>,
+        options: &CallOptions,
+    ) -> Result<(InFlight, Option<Held>)> {
+        match self {
+            Via::Client(client) => Ok((client.open(method, body, options).await?, None)),
+            Via::Cluster(cluster) => {
+                let (in_flight, held) = cluster.open(method, body, options).await?;
+                Ok((in_flight, Some(held)))
+            }
         }
     }
 

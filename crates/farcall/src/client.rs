@@ -2,6 +2,7 @@
 
 mod call;
 pub(crate) mod connection;
+mod streaming;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,11 +19,12 @@ use tokio::time::timeout;
 pub use call::{Call, CallFuture, Pending};
 pub(crate) use call::{CallOptions, InFlight, RawReply};
 use connection::{Connection, NotBegun, connect_timed_out};
+pub use streaming::{Reply, StreamCall, Streaming};
 
 use crate::channel::Via;
 use crate::link::now;
 use crate::transport::Stream;
-use crate::{Address, Error, Reached, Result};
+use crate::{Address, Error, Items, Reached, Result};
 
 /// Sets a [`Client`] up.
 #[must_use = "a client is made by connect or build"]
@@ -249,6 +251,34 @@ impl Client {
         Call::new(Via::Client(self), method, Body::Dynamic(args))
     }
 
+    /// Calls `Service.Method` with streams of items beside its argument and its reply: items of `Up` go to the handler,
+    /// items of `Down` come from it, and [`crate::NoItems`] stands where there are none.
+    ///
+    /// Awaiting it opens the streams; until then it can be given a timeout, which is for all of the call, and metadata.
+    ///
+    /// ```
+    /// # async fn example(client: farcall::Client) -> farcall::Result<()> {
+    /// use farcall::NoItems;
+    /// let mut numbers = client.stream::<NoItems, u64, ()>("Clock.CountDown", &3_u64).await?;
+    /// while let Some(number) = numbers.next().await {
+    ///     println!("{}", number?);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Unimplemented`] when the server has no streams: they are a part of farcall's own protocol. Otherwise as
+    /// [`Client::call`]; what the handler says comes with the items and with the reply.
+    pub fn stream<'a, Up: Items, Down: Items, R: Message>(
+        &'a self,
+        method: &'a str,
+        args: &'a impl Message,
+    ) -> StreamCall<'a, Up, Down, R> {
+        StreamCall::new(Via::Client(self), method, Body::from(args))
+    }
+
     /// Where the server is.
     pub fn address(&self) -> &Address {
         &self.0.address
@@ -306,6 +336,16 @@ impl Client {
         body: Body<'_>,
         options: &CallOptions,
     ) -> Result<RawReply> {
+        self.open(method, body, options).await?.await
+    }
+
+    /// Begins a call, connecting first if need be.
+    pub(crate) async fn open(
+        &self,
+        method: &str,
+        body: Body<'_>,
+        options: &CallOptions,
+    ) -> Result<InFlight> {
         let deadline = self.deadline(options);
         let begin = async {
             loop {
@@ -326,8 +366,8 @@ impl Client {
                 }
             }
         };
-        let in_flight = match deadline {
-            None => begin.await?,
+        match deadline {
+            None => begin.await,
             Some(deadline) => tokio::time::timeout_at(deadline.into(), begin)
                 .await
                 .unwrap_or_else(|_| {
@@ -336,9 +376,8 @@ impl Client {
                         self.0.address
                     );
                     Err(Error::new(Code::DeadlineExceeded, text).with_reached(Reached::NotSent))
-                })?,
-        };
-        in_flight.await
+                }),
+        }
     }
 
     fn deadline(&self, options: &CallOptions) -> Option<Instant> {

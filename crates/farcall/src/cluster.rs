@@ -20,9 +20,12 @@ use tokio::time::timeout;
 
 use crate::balance::{Balance, TwoChoices};
 use crate::channel::Via;
-use crate::client::{CallOptions, RawReply};
+use crate::client::{CallOptions, InFlight, RawReply};
 use crate::discover::{Discover, Snapshot};
-use crate::{Address, Call, Client, Code, Error, Pending, Reached, Result, registry};
+use crate::stream::carrier::Held;
+use crate::{
+    Address, Call, Client, Code, Error, Items, Pending, Reached, Result, StreamCall, registry,
+};
 
 type Fleet = fleet::Fleet<Client>;
 type Line = fleet::Line<Client>;
@@ -161,6 +164,22 @@ impl Cluster {
     /// As [`Client::call`], and [`Code::Unavailable`] when there is no server or none could be reached.
     pub fn call<'a, R: Message>(&'a self, method: &'a str, args: &'a impl Message) -> Call<'a, R> {
         Call::new(Via::Cluster(self), method, Body::from(args))
+    }
+
+    /// Calls `Service.Method` with streams of items on one of the servers. See [`Client::stream`].
+    ///
+    /// Another server is tried while the request was not sent, and none after that: items are gone once they were
+    /// sent. The call counts as one of that server's until its last part is dropped.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::stream`], and [`Code::Unavailable`] when there is no server or none could be reached.
+    pub fn stream<'a, Up: Items, Down: Items, R: Message>(
+        &'a self,
+        method: &'a str,
+        args: &'a impl Message,
+    ) -> StreamCall<'a, Up, Down, R> {
+        StreamCall::new(Via::Cluster(self), method, Body::from(args))
     }
 
     /// Begins a call now, and gives a handle to its outcome. See [`Client::go`].
@@ -321,6 +340,51 @@ impl Cluster {
                     last = Some(error);
                 }
                 outcome => return outcome,
+            }
+        }
+    }
+}
+
+impl Cluster {
+    /// Begins a call with streams on one server after the other, until one of them may have got it. What it gives
+    /// beside it counts the call as that server's.
+    pub(crate) async fn open(
+        &self,
+        method: &str,
+        body: Body<'_>,
+        options: &CallOptions,
+    ) -> Result<(InFlight, Held)> {
+        let inner = &*self.0;
+        let deadline = Deadline::after(options.timeout.or(inner.config.call_timeout));
+        inner.fleet(deadline).await;
+        let mut tried = HashSet::new();
+        let mut last = None;
+        loop {
+            let Some(line) = inner.pick(&tried) else {
+                return Err(match last {
+                    Some(error) => nobody_else(tried.len(), error),
+                    None => nobody(&inner.fleet.load()),
+                });
+            };
+            let busy = line.busy();
+            let opened = async {
+                inner.connected(&line, &tried, deadline).await?;
+                let options = CallOptions {
+                    timeout: deadline.left(),
+                    ..options.clone()
+                };
+                line.client.open(method, body, &options).await
+            };
+            let opened = opened.await;
+            note(&line, &opened);
+            match opened {
+                Ok(in_flight) => return Ok((in_flight, Box::new(busy))),
+                Err(error) if goes_elsewhere(&error) && !deadline.is_over() => {
+                    tracing::debug!(address = %line.address, %error, "a call goes elsewhere");
+                    tried.insert(line.address.clone());
+                    last = Some(error);
+                }
+                Err(error) => return Err(error),
             }
         }
     }

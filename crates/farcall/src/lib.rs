@@ -69,6 +69,7 @@ mod transport;
 
 mod inbox;
 mod link;
+mod stream;
 
 mod context;
 mod router;
@@ -92,7 +93,7 @@ mod server;
 
 pub use address::{Address, AddressError, Dialect, Target, Transport};
 pub use channel::Channel;
-pub use client::{Call, CallFuture, Client, ClientBuilder, Pending};
+pub use client::{Call, CallFuture, Client, ClientBuilder, Pending, Reply, StreamCall, Streaming};
 pub use cluster::{Cluster, ClusterBuilder};
 pub use context::Context;
 pub use describe::{MethodTypes, ServiceTypes, describe, describe_types};
@@ -103,6 +104,7 @@ pub use farcall_wire::{Codec, Compression, Dynamic, Limits, Message};
 pub use registry::Registry;
 pub use router::{Method, MethodSnapshot, RegisterError, Service, ServiceSnapshot};
 pub use server::{Handle, Server, ServerBuilder, StartError};
+pub use stream::{Incoming, Items, NoItems, Outgoing};
 
 /// What the attributes' code refers to. No part of the interface.
 #[doc(hidden)]

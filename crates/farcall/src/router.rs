@@ -12,6 +12,8 @@ use farcall_gob::Schema;
 use farcall_wire::{Body, BodyRef, JsonCall, Message};
 use rustc_hash::FxHashMap;
 
+use crate::stream::carrier::Carrier;
+use crate::stream::{CloseOnDrop, Incoming, Items, Outgoing};
 use crate::{Code, Context, Error, Result};
 
 /// A handler at work. Its last step hands its reply over, so it ends with nothing, or with the error to send.
@@ -21,6 +23,10 @@ pub(crate) type Running = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
 pub(crate) trait ReplyTo: Send + Sync {
     /// Queues the reply to a request. It is an error of the call when the value cannot be encoded.
     fn reply(&self, request: &Request, body: Body<'_>) -> Result<()>;
+
+    /// Opens the streams of items of a request. It is an error of the call where there can be none.
+    fn streams(self: Arc<Self>, request: &Request, expects_items: bool)
+    -> Result<Arc<dyn Carrier>>;
 }
 
 /// What a reply takes from its request.
@@ -30,6 +36,8 @@ pub(crate) struct Request {
     /// The name, for peers that may be Go's: they get it back.
     pub(crate) echo: Option<Arc<str>>,
     pub(crate) json: Option<Box<JsonCall>>,
+    /// Items follow it.
+    pub(crate) sends_items: bool,
     /// True once the call has its end. It is kept where a handler can outlive its call: on a blocking thread.
     pub(crate) is_over: Option<Arc<AtomicBool>>,
 }
@@ -74,6 +82,9 @@ pub struct Method {
     idempotent: bool,
     args: Schema,
     reply: Schema,
+    /// The types of the items that come with the argument, and of those that go before the reply.
+    incoming: Option<Schema>,
+    outgoing: Option<Schema>,
     /// Why it cannot be registered: its argument or its reply cannot travel.
     unfit: Option<String>,
     handler: Box<Handler>,
@@ -115,16 +126,78 @@ impl Method {
             idempotent: false,
             args: Schema::of::<A>(),
             reply: Schema::of::<R>(),
+            incoming: None,
+            outgoing: None,
             unfit: unfit::<A>("argument").or_else(|| unfit::<R>("reply")),
             handler: Box::new(move |context, body, replier| {
-                let args = body.decode::<A>().map_err(|error| {
-                    let text = error.to_string();
-                    Error::new(Code::InvalidArgument, text)
-                })?;
+                let args = decode_argument::<A>(body)?;
                 let running = handler(context, args);
                 Ok(Box::pin(async move {
                     let reply = running.await?;
                     replier.to.reply(&replier.request, Body::from(&reply))
+                }))
+            }),
+            counters: Counters::default(),
+        }
+    }
+
+    /// A method called `name` with streams of items: `Up` come from the caller, `Down` go to it, and
+    /// [`crate::NoItems`] stands where there are none. The items end with the reply.
+    ///
+    /// ```
+    /// use farcall::{Context, Incoming, Method, NoItems, Outgoing, Service};
+    /// let sum = Method::streaming(
+    ///     "Sum",
+    ///     |_: Context, _: (), mut numbers: Incoming<i64>, _: Outgoing<NoItems>| async move {
+    ///         let mut sum = 0;
+    ///         while let Some(number) = numbers.next().await {
+    ///             sum += number?;
+    ///         }
+    ///         Ok(sum)
+    ///     },
+    /// );
+    /// let numbers = Service::new("Numbers").with(sum);
+    /// ```
+    pub fn streaming<A, Up, Down, R, F, Fut>(name: impl Into<String>, handler: F) -> Method
+    where
+        A: Message,
+        Up: Items,
+        Down: Items,
+        R: Message,
+        F: Fn(Context, A, Incoming<Up>, Outgoing<Down>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<R>> + Send + 'static,
+    {
+        let items = || {
+            let (role, error) = match (Up::unfit(), Down::unfit()) {
+                (Some(error), _) => ("incoming", error),
+                (None, error) => ("outgoing", error?),
+            };
+            Some(format!("its {role} items cannot travel: {error}"))
+        };
+        Method {
+            name: name.into(),
+            doc: String::new(),
+            run: RunOn::default(),
+            idempotent: false,
+            args: Schema::of::<A>(),
+            reply: Schema::of::<R>(),
+            incoming: Up::schema(),
+            outgoing: Down::schema(),
+            unfit: unfit::<A>("argument")
+                .or_else(|| unfit::<R>("reply"))
+                .or_else(items),
+            handler: Box::new(move |context, body, replier| {
+                let Replier { to, request } = replier;
+                let lane = Arc::clone(&to).streams(&request, Up::EXIST)?;
+                let open = CloseOnDrop(Arc::clone(&lane));
+                let args = decode_argument::<A>(body)?;
+                let incoming = Incoming::new(Arc::clone(&lane));
+                let running = handler(context, args, incoming, Outgoing::new(lane, false));
+                Ok(Box::pin(async move {
+                    let reply = running.await?;
+                    // No item follows the reply, whoever still holds what sends them.
+                    drop(open);
+                    to.reply(&request, Body::from(&reply))
                 }))
             }),
             counters: Counters::default(),
@@ -166,6 +239,20 @@ impl Method {
         (&self.args, &self.reply)
     }
 
+    /// The types of the items that come and of those that go.
+    pub(crate) fn items(&self) -> (Option<&Schema>, Option<&Schema>) {
+        (self.incoming.as_ref(), self.outgoing.as_ref())
+    }
+
+    /// Refuses a request with items for a method without: nobody would ever take them.
+    pub(crate) fn takes_what_comes(&self, sends_items: bool) -> Result<()> {
+        if !sends_items || self.incoming.is_some() {
+            return Ok(());
+        }
+        let text = format!("{} takes no stream of items", self.name);
+        Err(Error::new(Code::Unimplemented, text))
+    }
+
     pub(crate) fn run_on(&self) -> RunOn {
         self.run
     }
@@ -201,12 +288,30 @@ impl Method {
             doc: self.doc.clone(),
             args: self.args.to_string(),
             reply: self.reply.to_string(),
+            incoming: self.incoming.as_ref().map(Schema::to_string),
+            outgoing: self.outgoing.as_ref().map(Schema::to_string),
             idempotent: self.idempotent,
             calls: ended,
             errors: count(&self.counters.errors),
             in_flight: begun.saturating_sub(ended),
         }
     }
+}
+
+/// Why a call over a protocol without streams cannot have any.
+pub(crate) fn no_streams(dialect: &str) -> Error {
+    let text = format!(
+        "the method has a stream of items, which only farcall's own protocol carries, and this call came over {dialect}"
+    );
+    Error::new(Code::Unimplemented, text)
+}
+
+fn decode_argument<A: Message>(body: BodyRef<'_>) -> Result<A> {
+    let failed = |error: farcall_wire::DecodeError| {
+        let text = error.to_string();
+        Error::new(Code::InvalidArgument, text)
+    };
+    body.decode().map_err(failed)
 }
 
 /// Why values of a type cannot travel, if they cannot.
@@ -299,6 +404,8 @@ pub(crate) struct Router {
     services: BTreeMap<String, Entry>,
     /// Every method by its whole name, which the peer gives. The hash needs no secret: peers only look.
     by_name: FxHashMap<Arc<str>, Arc<Method>>,
+    /// True when a method takes items: then connections must be able to decode them.
+    takes_items: bool,
 }
 
 struct Entry {
@@ -342,6 +449,7 @@ impl Router {
         };
         for method in methods {
             let (name, method) = entry.add(&name, method)?;
+            self.takes_items |= method.incoming.is_some();
             self.by_name.insert(name, method);
         }
         self.services.insert(name, entry);
@@ -365,6 +473,7 @@ impl Router {
                 methods: BTreeMap::new(),
             });
         let (name, method) = entry.add(service, method)?;
+        self.takes_items |= method.incoming.is_some();
         self.by_name.insert(name, method);
         Ok(())
     }
@@ -375,6 +484,10 @@ impl Router {
             Some((name, method)) => Ok((method, name)),
             None => Err(self.missing(name)),
         }
+    }
+
+    pub(crate) fn takes_items(&self) -> bool {
+        self.takes_items
     }
 
     /// Names are split at the last dot: services may have dots of their own.
@@ -458,6 +571,12 @@ pub struct MethodSnapshot {
     pub args: String,
     /// The reply's type.
     pub reply: String,
+    /// The type of the items that the caller sends, if it sends some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub incoming: Option<String>,
+    /// The type of the items that the caller gets before the reply, if it gets some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outgoing: Option<String>,
     /// Calling it again does no harm.
     pub idempotent: bool,
     /// Calls that ended, well or not.

@@ -12,6 +12,7 @@ use farcall_wire::{Body, Code, Message};
 use super::connection::{Connection, NotBegun};
 use crate::channel::Via;
 use crate::inbox::Kept;
+use crate::stream::Directions;
 use crate::{Error, Result};
 
 /// What a caller can say about one call.
@@ -19,6 +20,8 @@ use crate::{Error, Result};
 pub(crate) struct CallOptions {
     pub(crate) timeout: Option<Duration>,
     pub(crate) metadata: Vec<(String, String)>,
+    /// Which streams of items the call has, if it has any.
+    pub(crate) streams: Option<Directions>,
 }
 
 /// A call that begins when it is awaited.
@@ -207,6 +210,12 @@ impl InFlight {
             seq,
         })
     }
+
+    /// The call itself, for whoever gives it up from now on.
+    pub(super) fn into_parts(mut self) -> (Arc<Connection>, u64) {
+        let connection = self.connection.take();
+        (connection.expect("it was not polled yet"), self.seq)
+    }
 }
 
 impl Future for InFlight {
@@ -219,10 +228,9 @@ impl Future for InFlight {
             .expect("a call is not polled after its end");
         let outcome = ready!(connection.poll_reply(self.seq, context));
         let connection = self.connection.take();
-        Poll::Ready(outcome.map(|bytes| RawReply {
-            connection: connection.expect("it was there just now"),
-            bytes,
-        }))
+        Poll::Ready(
+            outcome.map(|bytes| RawReply::new(connection.expect("it was there just now"), bytes)),
+        )
     }
 }
 
@@ -241,6 +249,10 @@ pub(crate) struct RawReply {
 }
 
 impl RawReply {
+    pub(super) fn new(connection: Arc<Connection>, bytes: Kept) -> RawReply {
+        RawReply { connection, bytes }
+    }
+
     pub(crate) fn decode<R: Message>(self) -> Result<R> {
         let body = self.connection.body_kind().body(self.bytes.bytes());
         body.decode().map_err(undecodable)

@@ -6,9 +6,9 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use farcall_wire::{
-    Body, BodyKind, Calls, Code, Features, FrameReader, FrameWriter, Framing, GEERPC_PATH,
-    GO_RPC_PATH, Hello, Kind, Limits, Side, Step, TINYRPC_PATH, Violation, connect_request,
-    go_duration, read_connected,
+    Body, BodyKind, Calls, Code, Credit, Features, Flags, FrameReader, FrameWriter, Framing,
+    GEERPC_PATH, GO_RPC_PATH, Hello, Kind, Limits, Side, Step, TINYRPC_PATH, Violation,
+    connect_request, go_duration, read_connected,
 };
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Notify;
@@ -17,6 +17,8 @@ use tokio::time::timeout;
 use super::{CallOptions, Config};
 use crate::inbox::{Inbox, Kept};
 use crate::link::{Link, Sending, now, wake_all};
+use crate::stream::carrier::{Carries, HasStreams, too_many};
+use crate::stream::table::{Arrived, Streams};
 use crate::transport::{ReadHalf, Stream};
 use crate::{Address, Dialect, Error, Reached, Result, Transport};
 
@@ -40,8 +42,10 @@ pub(crate) struct Connection {
 }
 
 /// The client's part of a connection's state.
-struct Waiting {
+pub(crate) struct Waiting {
     calls: Calls<Outcome>,
+    /// The items of those calls that have some.
+    streams: Streams,
     /// How many calls the server has at work for one connection. More would only keep it from reading what is behind
     /// them, their cancels too.
     in_flight_max: usize,
@@ -86,7 +90,7 @@ impl Connection {
         config: &Config,
     ) -> Result<Arc<Connection>> {
         let mut inbox = Inbox::default();
-        let (framing, features, in_flight_max) =
+        let (framing, features, in_flight_max, window) =
             shake_hands(&mut stream, &mut inbox, address, config)
                 .await
                 .map_err(|trouble| {
@@ -105,6 +109,7 @@ impl Connection {
                 FrameWriter::new(framing, Side::Client).with_compression(features.compression()),
                 Waiting {
                     calls: Calls::new(first_seq),
+                    streams: Streams::new(config.limits.stream_window, window),
                     in_flight_max,
                     state: State::Open,
                     is_timing: false,
@@ -142,6 +147,9 @@ impl Connection {
         deadline: Option<Instant>,
         waker: Option<&Waker>,
     ) -> Result<u64, NotBegun> {
+        if options.streams.is_some() && !self.features.stream {
+            return Err(NotBegun::Failed(self.without_streams(method)));
+        }
         let mut sending = self.link.lock();
         match sending.side.state {
             State::Open => {}
@@ -163,6 +171,9 @@ impl Connection {
             if features.metadata {
                 header.metadata.extend_from_slice(&options.metadata);
             }
+            if options.streams.is_some_and(|streams| streams.up) {
+                header.flags |= Flags::STREAMS;
+            }
         });
         let writer = match sent {
             Ok(writer) => writer,
@@ -175,6 +186,9 @@ impl Connection {
         };
         let end = sending.end();
         sending.side.calls.set_end(seq, end);
+        if let Some(streams) = options.streams {
+            sending.side.streams.open(seq, streams.down);
+        }
         let times = deadline.is_some()
             && !std::mem::replace(&mut sending.side.is_timing, deadline.is_some());
         drop(sending);
@@ -197,6 +211,9 @@ impl Connection {
         let mut sending = self.link.lock();
         let was_waiting = sending.side.calls.forget(seq);
         let mut wake = Vec::new();
+        if !sending.side.streams.is_empty() {
+            sending.side.streams.remove(seq, &mut wake);
+        }
         if was_waiting && self.features.cancel {
             wake.extend(send_cancel(&mut sending, seq));
         }
@@ -250,6 +267,7 @@ impl Connection {
                 })
             };
             sending.side.calls.finish_all(outcome, &mut wake);
+            sending.side.streams.end_all(&error, &mut wake);
             sending.side.state = State::Lost;
         }
         drop(sending);
@@ -292,7 +310,13 @@ impl Connection {
                         Err(violation) => break Err(violation),
                     };
                     inbox.consume(consumed);
-                    sending.side.receive(frames, body, &mut wake);
+                    match frames.header().kind {
+                        Kind::Item => {
+                            let seq = frames.header().seq;
+                            self.receive_item(&mut sending, seq, body, &mut wake);
+                        }
+                        _ => sending.side.receive(frames, body, &mut wake),
+                    }
                 }
                 Err(violation) => break Err(violation),
             }
@@ -301,6 +325,62 @@ impl Connection {
         drop(sending);
         wake_all(wake);
         ended
+    }
+}
+
+/// Streams of items.
+impl Connection {
+    fn without_streams(&self, method: &str) -> Error {
+        let text = format!(
+            "{method} cannot have a stream of items on the connection to {}: that takes a farcall server with streams",
+            self.peer
+        );
+        Error::new(Code::Unimplemented, text).with_reached(Reached::NotSent)
+    }
+
+    fn receive_item(
+        &self,
+        sending: &mut Sending<Waiting>,
+        seq: u64,
+        item: Kept,
+        wake: &mut Vec<Waker>,
+    ) {
+        let error = match sending.arrive(seq, item, wake) {
+            Arrived::TooMany => too_many(&self.peer),
+            Arrived::Unknown if sending.side.calls.is_waiting(seq) => {
+                // Nobody would ever say that they were taken, so the handler would wait for ever.
+                let text = "the method sends a stream of items: call it with `stream`";
+                Error::new(Code::Unimplemented, text)
+            }
+            // A call that was given up has no end any more, and nobody is told.
+            Arrived::Fine | Arrived::Unwanted(_) | Arrived::Unknown => return,
+        };
+        sending.side.finish(seq, Err(error), wake);
+        if self.features.cancel {
+            wake.extend(send_cancel(sending, seq));
+        }
+    }
+}
+
+impl Carries for Connection {
+    type Side = Waiting;
+
+    fn link(&self) -> &Link<Waiting> {
+        &self.link
+    }
+
+    fn body_kind(&self) -> &BodyKind {
+        &self.body_kind
+    }
+
+    fn dropped(&self, seq: u64) {
+        self.forget(seq);
+    }
+}
+
+impl HasStreams for Waiting {
+    fn streams(&mut self) -> &mut Streams {
+        &mut self.streams
     }
 }
 
@@ -331,8 +411,9 @@ impl Waiting {
                         std::mem::take(&mut header.error),
                     )),
                 };
-                if !self.calls.finish(header.seq, outcome, wake) {
-                    tracing::trace!(seq = header.seq, "a reply came that nobody waits for");
+                let seq = header.seq;
+                if !self.finish(seq, outcome, wake) {
+                    tracing::trace!(seq, "a reply came that nobody waits for");
                 }
             }
             Kind::GoAway => {
@@ -340,8 +421,23 @@ impl Waiting {
                     self.state = State::Draining;
                 }
             }
-            Kind::Cancel | Kind::Ping | Kind::Pong | Kind::Item | Kind::End | Kind::Credit => {}
+            Kind::Credit => {
+                let (header, credit) = frames.message(body.bytes());
+                let seq = header.seq;
+                // What is no number says nothing.
+                let count = credit.decode::<Credit>().unwrap_or_default();
+                self.streams.credited(seq, count, wake);
+            }
+            Kind::Cancel | Kind::Ping | Kind::Pong | Kind::Item | Kind::End => {}
         }
+    }
+
+    /// Ends a call, and its streams with it. False when there is no such call, or no more.
+    fn finish(&mut self, seq: u64, outcome: Outcome, wake: &mut Vec<Waker>) -> bool {
+        if !self.streams.is_empty() {
+            self.streams.end(seq, outcome.as_ref().err(), wake);
+        }
+        self.calls.finish(seq, outcome, wake)
     }
 }
 
@@ -383,18 +479,23 @@ async fn time_loop(connection: Weak<Connection>) {
             }
             let cancel = connection.features.cancel;
             let mut expired = Vec::new();
-            sending.side.calls.finish_expired(
+            let Waiting { calls, streams, .. } = &mut sending.side;
+            let mut ended = Vec::new();
+            calls.finish_expired(
                 now(),
                 |seq| {
                     expired.push(seq);
                     let error = Error::new(
                         Code::DeadlineExceeded,
                         "the call's deadline passed before its reply came",
-                    );
-                    Err(error.with_reached(Reached::Unknown))
+                    )
+                    .with_reached(Reached::Unknown);
+                    streams.end(seq, Some(&error), &mut ended);
+                    Err(error)
                 },
                 &mut wake,
             );
+            wake.extend(ended);
             for seq in expired {
                 if cancel {
                     wake.extend(send_cancel(&mut sending, seq));
@@ -429,7 +530,8 @@ async fn shake_hands(
     inbox: &mut Inbox,
     address: &Address,
     config: &Config,
-) -> Result<(Framing, Features, usize), String> {
+) -> Result<(Framing, Features, usize, usize), String> {
+    let window = Limits::default().stream_window;
     if let Transport::Http(_) = address.transport {
         let path = match address.dialect {
             Dialect::NetRpc => GO_RPC_PATH,
@@ -442,13 +544,13 @@ async fn shake_hands(
         inbox.consume(len);
     }
     match address.dialect {
-        Dialect::NetRpc => Ok((Framing::NetRpc, Features::default(), usize::MAX)),
-        Dialect::JsonRpc => Ok((Framing::JsonRpc, Features::default(), usize::MAX)),
+        Dialect::NetRpc => Ok((Framing::NetRpc, Features::default(), usize::MAX, window)),
+        Dialect::JsonRpc => Ok((Framing::JsonRpc, Features::default(), usize::MAX, window)),
         Dialect::GeeRpc => {
             // Nothing comes back: the first request follows at once.
             write(stream, &hello(config, Features::default())).await?;
             let framing = Framing::Farcall(config.codec);
-            Ok((framing, Features::default(), usize::MAX))
+            Ok((framing, Features::default(), usize::MAX, window))
         }
         Dialect::Farcall => {
             let offered = Features::ALL.compressing(config.compression);
@@ -465,7 +567,8 @@ async fn shake_hands(
             }
             let features = ack.features().and(offered);
             let in_flight_max = ack.in_flight_max().unwrap_or(usize::MAX);
-            Ok((Framing::Farcall(codec), features, in_flight_max))
+            let window = ack.window().unwrap_or(window);
+            Ok((Framing::Farcall(codec), features, in_flight_max, window))
         }
     }
 }
@@ -478,7 +581,9 @@ fn hello(config: &Config, features: Features) -> Vec<u8> {
     let connect_timeout = nanos(Some(config.connect_timeout));
     let handle_timeout = nanos(config.handle_timeout);
     let mut bytes = Vec::new();
-    Hello::new(config.codec, connect_timeout, handle_timeout, features).write(&mut bytes);
+    Hello::new(config.codec, connect_timeout, handle_timeout, features)
+        .with_window(config.limits.stream_window)
+        .write(&mut bytes);
     bytes
 }
 

@@ -2,14 +2,15 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use farcall_wire::{
-    Body, BodyRef, Code, Codec, Features, FrameReader, FrameWriter, Framing, GEERPC_CONNECTED,
-    GEERPC_PATH, GO_RPC_CONNECTED, GO_RPC_PATH, Header, Hello, Kind, Load, Opening, Side, Step,
-    TINYRPC_CONNECTED, TINYRPC_PATH, Violation, go_duration, read_connect, sniff,
+    Body, BodyKind, BodyRef, Code, Codec, Credit, Features, Flags, FrameReader, FrameWriter,
+    Framing, GEERPC_CONNECTED, GEERPC_PATH, GO_RPC_CONNECTED, GO_RPC_PATH, Header, Hello, Kind,
+    Limits, Load, Opening, Side, Step, TINYRPC_CONNECTED, TINYRPC_PATH, Violation, go_duration,
+    read_connect, sniff,
 };
 use tokio::io::AsyncWriteExt;
 use tokio::sync::watch;
@@ -18,11 +19,13 @@ use tokio::time::timeout;
 
 use super::Shared;
 use crate::context::Peer;
-use crate::inbox::{Inbox, discard};
+use crate::inbox::{Inbox, Kept, discard};
 use crate::link::{Link, Sending, now, wake_all};
-use crate::router::{Method, Missing, Replier, ReplyTo, Request, RunOn, Running};
+use crate::router::{Method, Missing, Replier, ReplyTo, Request, RunOn, Running, no_streams};
 use crate::run;
 use crate::slab::Slab;
+use crate::stream::carrier::{Carrier, Carries, HasStreams, Lane, too_many};
+use crate::stream::table::{Arrived, Streams};
 use crate::transport::{ReadHalf, Stream};
 use crate::{Context, Dialect, Error, Result};
 
@@ -63,6 +66,8 @@ enum Opened {
         features: Features,
         /// The longest a handler may take, by the client's wish.
         handle_timeout: Option<Duration>,
+        /// Bytes of items that the client holds for a stream.
+        window: usize,
     },
     /// An HTTP request, which is still in the inbox.
     Http,
@@ -94,6 +99,7 @@ pub(super) async fn serve(shared: Arc<Shared>, mut stream: Stream, dialect: Dial
             dialect,
             features,
             handle_timeout,
+            window,
         }) => {
             let codec = match framing {
                 Framing::Farcall(codec) => codec,
@@ -112,6 +118,7 @@ pub(super) async fn serve(shared: Arc<Shared>, mut stream: Stream, dialect: Dial
                 framing,
                 features,
                 handle_timeout,
+                window,
                 peer,
             )
             .await
@@ -241,6 +248,7 @@ fn plain(framing: Framing, dialect: Dialect) -> Opened {
         dialect: dialect.name(),
         features: Features::default(),
         handle_timeout: None,
+        window: Limits::default().stream_window,
     }
 }
 
@@ -260,7 +268,9 @@ async fn hello(
     let codec = hello.codec()?;
     let mut features = Features::default();
     if dialect != Dialect::GeeRpc {
-        let ack = hello.acknowledge(Features::ALL, shared.config.in_flight_max);
+        let ack = hello
+            .acknowledge(Features::ALL, shared.config.in_flight_max)
+            .with_window(limits.stream_window);
         let mut bytes = Vec::new();
         ack.write(&mut bytes);
         stream.writer.write_all(&bytes).await?;
@@ -275,6 +285,7 @@ async fn hello(
         },
         features,
         handle_timeout: (wished > 0).then(|| Duration::from_nanos(wished)),
+        window: hello.window().unwrap_or(Limits::default().stream_window),
     })
 }
 
@@ -305,11 +316,14 @@ struct Connection {
     framing: Framing,
     features: Features,
     handle_timeout: Option<Duration>,
+    /// How items are decoded. Set before the first request where methods take some.
+    body_kind: OnceLock<BodyKind>,
 }
 
 /// The server's part of a connection's state.
-#[derive(Default)]
-struct Serving {
+pub(crate) struct Serving {
+    /// The items of those calls that have some.
+    streams: Streams,
     /// Handlers that were not ready at once. Those that were are answered before the next request is looked at, and
     /// are never filed.
     running: Slab<Task>,
@@ -355,6 +369,7 @@ impl Connection {
         framing: Framing,
         features: Features,
         client_timeout: Option<Duration>,
+        window: usize,
         peer: Arc<Peer>,
     ) -> Result<(), Trouble> {
         let Stream { reader, writer, .. } = stream;
@@ -363,12 +378,17 @@ impl Connection {
             shared: Arc::clone(shared),
             link: Link::new(
                 FrameWriter::new(framing, Side::Server).with_compression(features.compression()),
-                Serving::default(),
+                Serving {
+                    streams: Streams::new(shared.config.limits.stream_window, window),
+                    running: Slab::default(),
+                    reader: None,
+                },
             ),
             peer,
             framing,
             features,
             handle_timeout: both.into_iter().flatten().min(),
+            body_kind: OnceLock::new(),
         });
         let _stops = StopRunning(&connection);
         let writing = {
@@ -437,6 +457,9 @@ impl Connection {
     ) -> Result<(), Trouble> {
         let mut frames = FrameReader::new(self.framing, Side::Server, &self.shared.config.limits)
             .with_compression(self.features.compression());
+        if self.features.stream && self.shared.router.takes_items() {
+            let _ = self.body_kind.set(frames.body_kind());
+        }
         let mut room = Vec::new();
         let mut is_full = false;
         loop {
@@ -511,12 +534,17 @@ impl Connection {
                 self.pong(header.seq);
                 false
             }
-            // Clients that go away close; and items come with the calls that have them.
-            Kind::GoAway | Kind::Pong | Kind::Item | Kind::End | Kind::Credit => false,
+            Kind::Item | Kind::End | Kind::Credit => {
+                self.receive_of_stream(header, body);
+                false
+            }
+            // Clients that go away close.
+            Kind::GoAway | Kind::Pong => false,
         }
     }
 
     fn cancel(&self, seq: u64) {
+        self.end_streams(seq, Code::Cancelled, "the caller gave the call up");
         let handle = {
             let sending = self.link.lock();
             let mut tasks = sending.side.running.iter().map(|(_, task)| task);
@@ -533,6 +561,7 @@ impl Connection {
         let mut request = Request {
             seq: header.seq,
             json: header.json.take(),
+            sends_items: header.flags.has(Flags::STREAMS),
             ..Request::default()
         };
         let (method, name) = match self.shared.router.find(&header.service_method) {
@@ -546,6 +575,10 @@ impl Connection {
         };
         if !self.features.code {
             request.echo = Some(Arc::clone(name));
+        }
+        if let Err(error) = method.takes_what_comes(request.sends_items) {
+            self.fail(&request, error);
+            return false;
         }
         let asked = (header.timeout_ns > 0).then(|| Duration::from_nanos(header.timeout_ns));
         let limit = [asked, self.handle_timeout].into_iter().flatten().min();
@@ -624,7 +657,15 @@ impl Connection {
         if !request.end() {
             return;
         }
+        let mut wake = Vec::new();
         let mut sending = self.link.lock();
+        if !sending.side.streams.is_empty() {
+            // A handler on a blocking thread may live on, and must find that nobody is there any more.
+            sending
+                .side
+                .streams
+                .end(request.seq, Some(&error), &mut wake);
+        }
         let load = self.load(&sending);
         let sent = sending.send(Body::from(&()), |header| {
             address(header, request);
@@ -641,7 +682,8 @@ impl Connection {
         });
         drop(sending);
         // The empty struct can always be encoded.
-        wake_all(sent.ok().flatten());
+        wake.extend(sent.ok().flatten());
+        wake_all(wake);
     }
 
     fn load(&self, sending: &Sending<Serving>) -> Load {
@@ -677,14 +719,103 @@ impl Connection {
 
     /// Stops handlers whose caller has gone.
     fn stop_running(&self) {
+        let text = format!("the connection to {} ended", self.peer.address);
+        let mut wake = Vec::new();
         let handles: Vec<_> = {
-            let sending = self.link.lock();
+            let mut sending = self.link.lock();
+            let streams = &mut sending.side.streams;
+            streams.end_all(&Error::new(Code::Unavailable, text), &mut wake);
             let tasks = sending.side.running.iter().map(|(_, task)| task);
             tasks.filter_map(Task::give_up).collect()
         };
         for handle in handles {
             handle.abort();
         }
+        wake_all(wake);
+    }
+}
+
+/// Streams of items.
+impl Connection {
+    fn receive_of_stream(&self, header: &mut Header, body: BodyRef<'_>) {
+        let seq = header.seq;
+        let mut wake = Vec::new();
+        let mut sending = self.link.lock();
+        let mut is_too_fast = false;
+        match header.kind {
+            // Those that come late are not worth a copy.
+            Kind::Item if sending.side.streams.is_empty() => {}
+            Kind::Item => {
+                let arrived = sending.arrive(seq, Kept::copy(body.bytes()), &mut wake);
+                is_too_fast = matches!(arrived, Arrived::TooMany);
+            }
+            Kind::End => {
+                let error = (!header.error.is_empty()).then(|| {
+                    let text = std::mem::take(&mut header.error);
+                    Error::new(Code::from_number(header.code.into()), text)
+                });
+                sending.side.streams.ended(seq, error, &mut wake);
+            }
+            _ => {
+                // What is no number says nothing.
+                let count = body.decode::<Credit>().unwrap_or_default();
+                sending.side.streams.credited(seq, count, &mut wake);
+            }
+        }
+        drop(sending);
+        wake_all(wake);
+        if is_too_fast {
+            self.stop(seq, too_many(&self.peer.address));
+        }
+    }
+
+    /// Ends a call that runs, whatever its handler does.
+    fn stop(&self, seq: u64, error: Error) {
+        let (request, handle) = {
+            let sending = self.link.lock();
+            let mut tasks = sending.side.running.iter().map(|(_, task)| task);
+            let Some(task) = tasks.find(|task| task.request.seq == seq) else {
+                return;
+            };
+            (task.request.clone(), task.handle.clone())
+        };
+        self.fail(&request, error);
+        if let Some(handle) = handle {
+            handle.abort();
+        }
+    }
+
+    fn end_streams(&self, seq: u64, code: Code, why: &str) {
+        let mut wake = Vec::new();
+        let mut sending = self.link.lock();
+        if !sending.side.streams.is_empty() {
+            let error = Error::new(code, why);
+            sending.side.streams.end(seq, Some(&error), &mut wake);
+        }
+        drop(sending);
+        wake_all(wake);
+    }
+}
+
+impl Carries for Connection {
+    type Side = Serving;
+
+    fn link(&self) -> &Link<Serving> {
+        &self.link
+    }
+
+    fn body_kind(&self) -> &BodyKind {
+        let set = self.body_kind.get();
+        set.expect("it was set, since a method takes items")
+    }
+
+    // The streams end with the handler, whatever became of its parts.
+    fn dropped(&self, _: u64) {}
+}
+
+impl HasStreams for Serving {
+    fn streams(&mut self) -> &mut Streams {
+        &mut self.streams
     }
 }
 
@@ -721,6 +852,33 @@ impl ReplyTo for Connection {
                 Err(Error::new(Code::Internal, text))
             }
         }
+    }
+
+    fn streams(
+        self: Arc<Self>,
+        request: &Request,
+        expects_items: bool,
+    ) -> Result<Arc<dyn Carrier>> {
+        if !self.features.stream {
+            return Err(no_streams(self.peer.dialect));
+        }
+        if expects_items && !request.sends_items {
+            // Its handler would wait for them for ever.
+            let text = "the method takes a stream of items, and none came: call it with `stream`";
+            return Err(Error::new(Code::Unimplemented, text));
+        }
+        if !self
+            .link
+            .lock()
+            .side
+            .streams
+            .open(request.seq, expects_items)
+        {
+            let text = format!("a call with the Seq {} has streams already", request.seq);
+            return Err(Error::new(Code::InvalidArgument, text));
+        }
+        let seq = request.seq;
+        Ok(Arc::new(Lane::new(self, seq, None)))
     }
 }
 

@@ -13,8 +13,9 @@ use super::Shared;
 use crate::context::Peer;
 use crate::describe::{MethodTypes, ServiceTypes, TYPES_PATH, Types};
 use crate::http::{self, Reply, Request, Surface};
-use crate::router::{Replier, ReplyTo, Router};
+use crate::router::{Replier, ReplyTo, Router, no_streams};
 use crate::schema::{example, json_schema};
+use crate::stream::carrier::Carrier;
 use crate::{Code, Context, Error, Result, run};
 
 const CALLS: &str = "/rpc/";
@@ -174,6 +175,10 @@ impl ReplyTo for Kept {
         })?;
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = json;
         Ok(())
+    }
+
+    fn streams(self: Arc<Self>, _: &crate::router::Request, _: bool) -> Result<Arc<dyn Carrier>> {
+        Err(no_streams("HTTP"))
     }
 }
 

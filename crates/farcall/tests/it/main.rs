@@ -18,6 +18,7 @@ mod registry;
 mod script;
 mod service;
 mod shutdown;
+mod streams;
 mod support;
 mod traffic;
 mod unix;
