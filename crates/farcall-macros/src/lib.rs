@@ -84,7 +84,8 @@ pub fn derive_gob(item: TokenStream) -> TokenStream {
 /// `farcall`, when it is not `::farcall`.
 ///
 /// On a method, as `#[rpc(…)]`: `name = "…"` is its name on the wire; `idempotent` says that running it twice does no
-/// harm, so that a call whose fate is unknown may be sent again; `spawn` gives each call its own task from the start;
+/// harm, so that a call whose fate is unknown may be sent again; `one_way` lets the client's method end when the request
+/// is sent, and wants a `Result<()>`; `spawn` gives each call its own task from the start;
 /// `blocking` runs it on a thread where waiting does no harm.
 #[proc_macro_attribute]
 pub fn service(options: TokenStream, item: TokenStream) -> TokenStream {

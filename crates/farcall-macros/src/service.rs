@@ -111,6 +111,7 @@ struct Argument {
 struct Rpc {
     name: Option<LitStr>,
     idempotent: bool,
+    one_way: bool,
     spawn: bool,
     blocking: bool,
 }
@@ -249,6 +250,9 @@ impl Method {
         errors.keep(check_receiver(&item.sig));
         let inputs = errors.keep(read_inputs(&item));
         let result = errors.keep(read_result(&item.sig));
+        if let Some((_, reply)) = &result {
+            errors.keep(check_one_way(&rpc, reply));
+        }
         let wire = match &rpc.name {
             Some(name) => name.value(),
             None => go_case(&item.sig.ident),
@@ -301,14 +305,16 @@ impl Rpc {
             }
             let flag = if option.path.is_ident("idempotent") {
                 &mut self.idempotent
+            } else if option.path.is_ident("one_way") {
+                &mut self.one_way
             } else if option.path.is_ident("spawn") {
                 &mut self.spawn
             } else if option.path.is_ident("blocking") {
                 &mut self.blocking
             } else {
                 return Err(option.error(
-                    "unknown option; the options of #[rpc] are name = \"…\", idempotent, spawn \
-                     and blocking",
+                    "unknown option; the options of #[rpc] are name = \"…\", idempotent, one_way, \
+                     spawn and blocking",
                 ));
             };
             *flag = true;
@@ -358,6 +364,18 @@ fn check_kind(sig: &Signature) -> syn::Result<()> {
         ));
     }
     Ok(())
+}
+
+fn check_one_way(rpc: &Rpc, reply: &Type) -> syn::Result<()> {
+    let is_unit = matches!(reply, Type::Tuple(tuple) if tuple.elems.is_empty());
+    match rpc.one_way && !is_unit {
+        true => Err(Error::new_spanned(
+            reply,
+            "a one-way call ends when it is sent and nobody waits for its reply; \
+             return `Result<()>`",
+        )),
+        false => Ok(()),
+    }
 }
 
 /// Refuses the names that the generated code needs for itself.
@@ -670,7 +688,11 @@ mod tests {
             ),
             (
                 "#[rpc(retry)] async fn m(&self) -> Result<u8>;",
-                "name = \"…\", idempotent, spawn and blocking",
+                "name = \"…\", idempotent, one_way, spawn and blocking",
+            ),
+            (
+                "#[rpc(one_way)] async fn m(&self) -> Result<u8>;",
+                "nobody waits for its reply",
             ),
             (
                 "#[rpc(spawn, blocking)] async fn m(&self) -> Result<u8>;",

@@ -141,6 +141,7 @@ mod runtime {
                 path,
                 argument: Box::new(argument.clone()),
                 reply: PhantomData,
+                said: Vec::new(),
             }
         }
     }
@@ -150,6 +151,24 @@ mod runtime {
         path: &'a str,
         argument: Value,
         reply: PhantomData<R>,
+        said: Vec<&'static str>,
+    }
+
+    impl<R> Call<'_, R> {
+        pub(super) fn idempotent(mut self) -> Self {
+            self.said.push("idempotent");
+            self
+        }
+
+        pub(super) fn one_way(mut self) -> Self {
+            self.said.push("one_way");
+            self
+        }
+
+        /// What the typed client said of the method.
+        pub(super) fn said(&self) -> &[&'static str] {
+            &self.said
+        }
     }
 
     impl<'a, R: Send + 'static> IntoFuture for Call<'a, R> {
@@ -209,6 +228,7 @@ trait Arith {
     #[rpc(name = "Div", idempotent)]
     async fn divide(&self, cx: &Context, args: Args) -> Result<(i64, i64), DivideByZero>;
 
+    #[rpc(one_way)]
     async fn ping(&self) -> Result<()>;
 
     #[rpc(spawn)]
@@ -306,6 +326,15 @@ fn the_service_has_each_method_under_its_name_with_its_flags_and_description() {
         ("Type", "", ""),
     ];
     assert_eq!(methods, expected.map(|(n, d, f)| (n, d, f.to_owned())));
+}
+
+#[test]
+fn the_client_says_of_a_call_what_the_trait_says_of_the_method() {
+    let client = client();
+    let args = Args { a: 1, b: 1 };
+    assert_eq!(client.divide(&args).said(), ["idempotent"]);
+    assert_eq!(client.ping().said(), ["one_way"]);
+    assert!(client.multiply(&args).said().is_empty());
 }
 
 #[test]

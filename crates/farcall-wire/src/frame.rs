@@ -54,6 +54,8 @@ impl Flags {
     pub const STREAMS: Flags = Flags(1 << 4);
     /// An error reply to a request whose handler was not started.
     pub const REFUSED: Flags = Flags(1 << 5);
+    /// A request whose caller takes metadata with the reply.
+    pub const METADATA: Flags = Flags(1 << 6);
 
     /// True when all of `flags` are set.
     pub fn has(self, flags: Flags) -> bool {

@@ -16,15 +16,19 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-pub use call::{Call, CallFuture, Pending};
-pub(crate) use call::{CallOptions, InFlight, RawReply};
+pub use call::RawReply;
+pub use call::{Call, CallFuture, FromReply, Pending, Reply};
+pub(crate) use call::{CallOptions, InFlight};
 use connection::{Connection, NotBegun, connect_timed_out};
-pub use streaming::{Reply, StreamCall, Streaming};
+pub use streaming::{StreamCall, StreamReply, Streaming};
 
 use crate::channel::Via;
 use crate::link::now;
 use crate::transport::Stream;
-use crate::{Address, Error, Items, Reached, Result};
+use crate::{Address, Error, Items, Reached, Result, context};
+
+/// Longer than any pause of a machine that only has much to do.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
 /// Sets a [`Client`] up.
 #[must_use = "a client is made by connect or build"]
@@ -42,6 +46,7 @@ pub(crate) struct Config {
     pub(crate) call_timeout: Option<Duration>,
     pub(crate) limits: Limits,
     pub(crate) compression: Option<Compression>,
+    pub(crate) keep_alive: Option<Duration>,
 }
 
 impl Default for Config {
@@ -53,6 +58,7 @@ impl Default for Config {
             call_timeout: None,
             limits: connection::default_limits(),
             compression: None,
+            keep_alive: Some(KEEP_ALIVE),
         }
     }
 }
@@ -114,6 +120,13 @@ impl ClientBuilder {
     /// none, which is best where the network is faster than the processor.
     pub fn compression(mut self, compression: Compression) -> ClientBuilder {
         self.config.compression = Some(compression);
+        self
+    }
+
+    /// How long a server that has calls to answer may be silent before it is asked whether it is there. It is given up
+    /// when it stays silent for as long again. `None` leaves that to TCP, which may take many minutes. Default 30 s.
+    pub fn keep_alive(mut self, interval: Option<Duration>) -> ClientBuilder {
+        self.config.keep_alive = interval;
         self
     }
 
@@ -279,6 +292,37 @@ impl Client {
         StreamCall::new(Via::Client(self), method, Body::from(args))
     }
 
+    /// Asks the server whether it is there, connecting first if need be, and tells how long the answer took. No service
+    /// has to be registered for it.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::DeadlineExceeded`] when there is no answer within `limit`, [`Code::Unimplemented`] when the server is not
+    /// farcall's, and as [`Client::call`].
+    pub async fn ping(&self, limit: Duration) -> Result<Duration> {
+        let asking = async {
+            loop {
+                let connection = self.connection().await?;
+                let asked = now();
+                match InFlight::ping(connection) {
+                    Ok(in_flight) => {
+                        return in_flight
+                            .await
+                            .map(|_| now().saturating_duration_since(asked));
+                    }
+                    Err(NotBegun::Failed(error)) => return Err(error),
+                    Err(NotBegun::Gone | NotBegun::Full) => {}
+                }
+            }
+        };
+        let answer = timeout(limit, asking).await;
+        answer.unwrap_or_else(|_| {
+            let (address, limit) = (&self.0.address, farcall_wire::go_duration(limit));
+            let text = format!("{address} did not answer a ping within {limit}");
+            Err(Error::new(Code::DeadlineExceeded, text).with_reached(Reached::Unknown))
+        })
+    }
+
     /// Where the server is.
     pub fn address(&self) -> &Address {
         &self.0.address
@@ -381,8 +425,8 @@ impl Client {
     }
 
     fn deadline(&self, options: &CallOptions) -> Option<Instant> {
-        let limit = options.timeout.or(self.0.config.call_timeout)?;
-        now().checked_add(limit)
+        let limit = options.timeout.or(self.0.config.call_timeout);
+        context::deadline(limit, options.is_detached)
     }
 
     /// The open connection, or a new one. Everyone who asks meanwhile waits for the same dial, and nobody for longer

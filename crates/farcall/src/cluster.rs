@@ -24,7 +24,8 @@ use crate::client::{CallOptions, InFlight, RawReply};
 use crate::discover::{Discover, Snapshot};
 use crate::stream::carrier::Held;
 use crate::{
-    Address, Call, Client, Code, Error, Items, Pending, Reached, Result, StreamCall, registry,
+    Address, Call, Client, Code, Error, Items, Pending, Reached, Result, StreamCall, context,
+    registry,
 };
 
 type Fleet = fleet::Fleet<Client>;
@@ -286,7 +287,8 @@ impl Cluster {
         body: Body<'_>,
         limit: Option<Duration>,
     ) -> Result<Vec<(Address, Result<RawReply>)>> {
-        let deadline = Deadline::after(limit.or(self.0.config.call_timeout));
+        let limit = limit.or(self.0.config.call_timeout);
+        let deadline = Deadline(context::deadline(limit, false));
         let fleet = self.0.fleet(deadline).await;
         if fleet.all().len() == 0 {
             return Err(nobody(&fleet));
@@ -317,7 +319,7 @@ impl Cluster {
     ) -> Result<RawReply> {
         let inner = &*self.0;
         let limit = options.timeout.or(inner.config.call_timeout);
-        let deadline = Deadline::after(limit);
+        let deadline = Deadline(context::deadline(limit, options.is_detached));
         inner.fleet(deadline).await;
         let mut tried = HashSet::new();
         let mut last = None;
@@ -355,7 +357,8 @@ impl Cluster {
         options: &CallOptions,
     ) -> Result<(InFlight, Held)> {
         let inner = &*self.0;
-        let deadline = Deadline::after(options.timeout.or(inner.config.call_timeout));
+        let limit = options.timeout.or(inner.config.call_timeout);
+        let deadline = Deadline(context::deadline(limit, options.is_detached));
         inner.fleet(deadline).await;
         let mut tried = HashSet::new();
         let mut last = None;
@@ -523,10 +526,6 @@ async fn follow(
 struct Deadline(Option<Instant>);
 
 impl Deadline {
-    fn after(limit: Option<Duration>) -> Deadline {
-        Deadline(limit.and_then(|limit| now().checked_add(limit)))
-    }
-
     fn left(self) -> Option<Duration> {
         self.0
             .map(|deadline| deadline.saturating_duration_since(now()))

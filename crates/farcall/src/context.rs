@@ -1,6 +1,8 @@
 //! What a handler can know about its call beside the argument.
 
-use std::sync::Arc;
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use farcall_wire::Codec;
@@ -33,7 +35,12 @@ pub struct Context {
     pub(crate) peer: Arc<Peer>,
     pub(crate) deadline: Option<Instant>,
     pub(crate) metadata: Option<Arc<[(String, String)]>>,
+    pub(crate) is_idempotent: bool,
+    pub(crate) reply_metadata: Option<ReplyMetadata>,
 }
+
+/// What is to go back beside the reply, where the caller takes it.
+pub(crate) type ReplyMetadata = Arc<Mutex<Vec<(String, String)>>>;
 
 impl Context {
     /// The caller's address: `127.0.0.1:40112`, or the path of the Unix socket it came through.
@@ -68,5 +75,62 @@ impl Context {
         pairs
             .find(|(given, _)| given == name)
             .map(|(_, value)| value.as_str())
+    }
+
+    /// Sends a name and a value back beside the reply. Callers that did not ask for them
+    /// ([`crate::Call::with_metadata`]), and errors, go without.
+    pub fn reply_metadata(&self, name: impl Into<String>, value: impl Into<String>) {
+        if let Some(metadata) = &self.reply_metadata {
+            let mut metadata = metadata.lock().unwrap_or_else(PoisonError::into_inner);
+            metadata.push((name.into(), value.into()));
+        }
+    }
+
+    /// True when the caller said that running the call twice does no harm.
+    pub fn is_idempotent(&self) -> bool {
+        self.is_idempotent
+    }
+
+    /// Runs a future for this call on another task: calls that it makes end by this call's deadline, as those do that
+    /// the handler makes itself.
+    ///
+    /// Calls made within a handler inherit its deadline without it, as long as they are made by the handler's own
+    /// task.
+    pub fn scope<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<F> {
+        let deadline = self.deadline;
+        async move {
+            let mut future = Box::pin(future);
+            poll_fn(|context| within(deadline, || future.as_mut().poll(context))).await
+        }
+    }
+}
+
+thread_local! {
+    /// The deadline of the handler that this thread is polling.
+    static DEADLINE: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+/// Polls a part of a handler's work: calls that are made meanwhile inherit its deadline.
+pub(crate) fn within<T>(deadline: Option<Instant>, poll: impl FnOnce() -> T) -> T {
+    /// Also when the handler panics.
+    struct Restore(Option<Instant>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            DEADLINE.set(self.0);
+        }
+    }
+    if deadline.is_none() {
+        return poll();
+    }
+    let _restore = Restore(DEADLINE.replace(deadline));
+    poll()
+}
+
+/// When a call must end that begins now: after its own limit, or with the handler that makes it.
+pub(crate) fn deadline(limit: Option<Duration>, is_detached: bool) -> Option<Instant> {
+    let own = limit.and_then(|limit| now().checked_add(limit));
+    match is_detached {
+        true => own,
+        false => [own, DEADLINE.get()].into_iter().flatten().min(),
     }
 }

@@ -5,6 +5,8 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
+use farcall_wire::{Body, BodyKind, BodyRef, Encode, Message};
+
 pub use farcall_wire::Code;
 
 /// How far a failed call got. It decides whether calling again is safe.
@@ -41,6 +43,16 @@ struct Inner {
     reached: Reached,
     message: String,
     source: Option<Arc<dyn StdError + Send + Sync>>,
+    details: Option<Details>,
+}
+
+/// More about an error than its text.
+#[derive(Clone)]
+enum Details {
+    /// As they were given here.
+    Given(Arc<dyn Encode>),
+    /// As they arrived.
+    Received(BodyKind, Arc<[u8]>),
 }
 
 /// The result of a call, and of a handler.
@@ -54,7 +66,79 @@ impl Error {
             reached: Reached::Answered,
             message: message.into(),
             source: None,
+            details: None,
         }))
+    }
+
+    /// An error that says that the call was not begun, and may be made again, here later or elsewhere now: for limits
+    /// and checks that stand before a handler. Farcall's clients know it by [`Reached::Refused`].
+    pub fn refused(code: Code, message: impl Into<String>) -> Error {
+        Error::new(code, message).with_reached(Reached::Refused)
+    }
+
+    /// Adds a value that says more than the text can. Farcall's clients get it beside code and text; all others get
+    /// the text alone.
+    ///
+    /// ```
+    /// use farcall::{Code, Error};
+    /// let taken = Error::new(Code::AlreadyExists, "the name is taken").with_details(vec!["ada2".to_owned()]);
+    /// assert_eq!(taken.details::<Vec<String>>().unwrap().unwrap(), ["ada2"]);
+    /// ```
+    #[must_use]
+    pub fn with_details(mut self, details: impl Message) -> Error {
+        self.0.details = Some(Details::Given(Arc::new(details)));
+        self
+    }
+
+    /// The value that [`Error::with_details`] added, if there is one, as the type that the caller takes it for.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Internal`] when it does not fit the type.
+    pub fn details<T: Message>(&self) -> Option<Result<T>> {
+        self.read_details(|body| body.decode())
+    }
+
+    /// The value that [`Error::with_details`] added, if there is one, as JSON for people.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Internal`] when the codec of the connection does not tell types, as postcard does not.
+    pub fn details_json(&self) -> Option<Result<serde_json::Value>> {
+        self.read_details(|body| body.to_plain_json())
+    }
+
+    fn read_details<T>(
+        &self,
+        read: impl FnOnce(BodyRef<'_>) -> Result<T, farcall_wire::DecodeError>,
+    ) -> Option<Result<T>> {
+        let unreadable = |error: &dyn fmt::Display| {
+            let text = format!("the error's details do not fit the type asked for: {error}");
+            Error::new(Code::Internal, text)
+        };
+        let mut json = Vec::new();
+        let read = match self.0.details.as_ref()? {
+            Details::Received(kind, raw) => read(kind.body(raw)),
+            Details::Given(given) => match Body::Typed(&**given).to_json(&mut json) {
+                Ok(()) => read(BodyRef::Json(&json)),
+                Err(error) => return Some(Err(unreadable(&error))),
+            },
+        };
+        Some(read.map_err(|error| unreadable(&error)))
+    }
+
+    /// What is to be sent as the details.
+    pub(crate) fn given_details(&self) -> Option<Body<'_>> {
+        match self.0.details.as_ref()? {
+            Details::Given(given) => Some(Body::Typed(&**given)),
+            // A handler that hands on another server's error: its bytes are in that connection's codec.
+            Details::Received(..) => None,
+        }
+    }
+
+    pub(crate) fn with_received_details(mut self, kind: BodyKind, raw: &[u8]) -> Error {
+        self.0.details = Some(Details::Received(kind, raw.into()));
+        self
     }
 
     /// What kind of failure this is.

@@ -28,6 +28,7 @@ thread_local! {
 }
 
 /// Bytes that outlive the inbox they came through. Their memory is used again for the next ones.
+#[derive(Default)]
 pub(crate) struct Kept(Vec<u8>);
 
 impl Kept {

@@ -93,7 +93,10 @@ mod server;
 
 pub use address::{Address, AddressError, Dialect, Target, Transport};
 pub use channel::Channel;
-pub use client::{Call, CallFuture, Client, ClientBuilder, Pending, Reply, StreamCall, Streaming};
+pub use client::{
+    Call, CallFuture, Client, ClientBuilder, FromReply, Pending, Reply, StreamCall, StreamReply,
+    Streaming,
+};
 pub use cluster::{Cluster, ClusterBuilder};
 pub use context::Context;
 pub use describe::{MethodTypes, ServiceTypes, describe, describe_types};
@@ -111,6 +114,8 @@ pub use stream::{Incoming, Items, NoItems, Outgoing};
 pub mod __private {
     pub use farcall_gob as gob;
     pub use serde;
+
+    pub use crate::client::RawReply;
 }
 
 /// The program in the README compiles and runs.

@@ -12,6 +12,7 @@ use farcall_gob::Schema;
 use farcall_wire::{Body, BodyRef, JsonCall, Message};
 use rustc_hash::FxHashMap;
 
+use crate::context::ReplyMetadata;
 use crate::stream::carrier::Carrier;
 use crate::stream::{CloseOnDrop, Incoming, Items, Outgoing};
 use crate::{Code, Context, Error, Result};
@@ -40,6 +41,10 @@ pub(crate) struct Request {
     pub(crate) sends_items: bool,
     /// True once the call has its end. It is kept where a handler can outlive its call: on a blocking thread.
     pub(crate) is_over: Option<Arc<AtomicBool>>,
+    /// The caller waits for nothing.
+    pub(crate) is_one_way: bool,
+    /// What the handler sends back beside the reply, if the caller takes it.
+    pub(crate) metadata: Option<ReplyMetadata>,
 }
 
 impl Request {
@@ -322,7 +327,7 @@ fn unfit<T: Message>(role: &str) -> Option<String> {
 
 impl fmt::Debug for Method {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}({}) {}", self.name, self.args, self.reply)
+        write!(f, "{}{}", self.name, self.snapshot().signature())
     }
 }
 
@@ -543,6 +548,30 @@ impl Entry {
 
 fn is_name(name: &str) -> bool {
     !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || c.is_control())
+}
+
+impl MethodSnapshot {
+    /// The types in the order of the trait: `(int, incoming Event, outgoing Event) int`.
+    pub fn signature(&self) -> String {
+        let (incoming, outgoing) = (self.incoming.as_ref(), self.outgoing.as_ref());
+        signature(&self.args, incoming, outgoing, &self.reply)
+    }
+}
+
+/// A method's types in one line.
+pub(crate) fn signature(
+    args: &str,
+    incoming: Option<&String>,
+    outgoing: Option<&String>,
+    reply: &str,
+) -> String {
+    let mut text = format!("({args}");
+    for (role, items) in [("incoming", incoming), ("outgoing", outgoing)] {
+        if let Some(items) = items {
+            text += &format!(", {role} {items}");
+        }
+    }
+    text + &format!(") {reply}")
 }
 
 /// A service as it stands, for people and dashboards.

@@ -4,13 +4,21 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use farcall_wire::{BodyRef, go_duration};
-use tokio::time::sleep;
+use tokio::time::sleep_until;
 
+use crate::context::within;
 use crate::router::{Method, Replier, RunOn, Running};
 use crate::{Code, Context, Error, Result};
+
+/// The end of a handler's time, and how long it was in all.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TimeLimit {
+    pub(crate) deadline: Instant,
+    pub(crate) limit: Duration,
+}
 
 /// Decodes the argument and makes the handler's future. Both are code that may be the user's.
 pub(crate) fn start(
@@ -24,9 +32,13 @@ pub(crate) fn start(
 }
 
 /// Polls a handler that may be ready at once: then it costs no task. One that is to run elsewhere is not polled.
-pub(crate) fn poll_once(running: &mut Running, method: &Method) -> Poll<Result<()>> {
+pub(crate) fn poll_once(
+    running: &mut Running,
+    method: &Method,
+    limit: Option<TimeLimit>,
+) -> Poll<Result<()>> {
     match method.run_on() {
-        RunOn::Reader => poll(running, &mut TaskContext::from_waker(Waker::noop())),
+        RunOn::Reader => poll(running, limit, &mut TaskContext::from_waker(Waker::noop())),
         RunOn::Task | RunOn::BlockingThread => Poll::Pending,
     }
 }
@@ -36,33 +48,37 @@ pub(crate) fn poll_once(running: &mut Running, method: &Method) -> Poll<Result<(
 pub(crate) async fn to_end(
     running: Running,
     method: &Method,
-    limit: Option<Duration>,
+    limit: Option<TimeLimit>,
     held: impl Send + 'static,
 ) -> Result<()> {
     let mut held = Some(held);
     let running = match method.run_on() {
-        RunOn::BlockingThread => on_blocking_thread(running, held.take()),
+        RunOn::BlockingThread => on_blocking_thread(running, limit, held.take()),
         RunOn::Reader | RunOn::Task => running,
     };
-    let caught = CatchUnwind(running);
+    let caught = Guarded { running, limit };
     match limit {
         None => caught.await,
-        Some(limit) => tokio::select! {
+        Some(TimeLimit { deadline, limit }) => tokio::select! {
             // On a busy machine both may be due when they are looked at. It must not hang on that whether a handler
             // took too long.
             biased;
-            () = sleep(limit) => Err(timed_out(limit)),
+            () = sleep_until(deadline.into()) => Err(timed_out(limit)),
             ended = caught => ended,
         },
     }
 }
 
 /// Runs a handler where it may block. One that has begun stays there when nobody waits any more.
-fn on_blocking_thread(running: Running, held: impl Send + 'static) -> Running {
+fn on_blocking_thread(
+    running: Running,
+    limit: Option<TimeLimit>,
+    held: impl Send + 'static,
+) -> Running {
     let runtime = tokio::runtime::Handle::current();
     let mut thread = AbortOnDrop(tokio::task::spawn_blocking(move || {
         let _held = held;
-        runtime.block_on(running)
+        runtime.block_on(Guarded { running, limit })
     }));
     Box::pin(async move {
         let ended = (&mut thread.0).await;
@@ -79,19 +95,30 @@ impl Drop for AbortOnDrop {
     }
 }
 
-/// A handler whose panic is its call's error.
-struct CatchUnwind(Running);
+/// A handler whose panic is its call's error, and whose own calls end with it.
+struct Guarded {
+    running: Running,
+    limit: Option<TimeLimit>,
+}
 
-impl Future for CatchUnwind {
+impl Future for Guarded {
     type Output = Result<()>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<Result<()>> {
-        poll(&mut self.0, context)
+        let limit = self.limit;
+        poll(&mut self.running, limit, context)
     }
 }
 
-fn poll(running: &mut Running, context: &mut TaskContext<'_>) -> Poll<Result<()>> {
-    let polled = catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(context)));
+fn poll(
+    running: &mut Running,
+    limit: Option<TimeLimit>,
+    context: &mut TaskContext<'_>,
+) -> Poll<Result<()>> {
+    let deadline = limit.map(|limit| limit.deadline);
+    let polled = catch_unwind(AssertUnwindSafe(|| {
+        within(deadline, || running.as_mut().poll(context))
+    }));
     polled.unwrap_or_else(|_| Poll::Ready(Err(panicked())))
 }
 

@@ -198,6 +198,11 @@ impl Method {
             quote!(#[doc = #says])
         });
         let call = located(quote!(call), ident.span());
+        let flags = [
+            (self.rpc.idempotent, quote!(.idempotent())),
+            (self.rpc.one_way, quote!(.one_way())),
+        ];
+        let flags = flags.iter().filter(|(set, _)| *set).map(|(_, flag)| flag);
         let (parameter, argument) = match &self.argument {
             Some(Argument { name, ty }) => (Some(quote!(#name: &'a #ty)), quote!(#name)),
             None => (None, quote!(&())),
@@ -206,7 +211,7 @@ impl Method {
             #doc
             #(#copied)*
             #vis fn #ident<'a>(&'a self, #parameter) -> #farcall::Call<'a, #reply> {
-                self.channel.#call(#path, #argument)
+                self.channel.#call(#path, #argument) #(#flags)*
             }
         }
     }

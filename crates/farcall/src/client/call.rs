@@ -7,11 +7,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
-use farcall_wire::{Body, Code, Message};
+use farcall_wire::{Body, BodyRef, Code, Message};
 
-use super::connection::{Connection, NotBegun};
+use super::connection::{Connection, NotBegun, Received};
 use crate::channel::Via;
-use crate::inbox::Kept;
 use crate::stream::Directions;
 use crate::{Error, Result};
 
@@ -22,6 +21,12 @@ pub(crate) struct CallOptions {
     pub(crate) metadata: Vec<(String, String)>,
     /// Which streams of items the call has, if it has any.
     pub(crate) streams: Option<Directions>,
+    /// The call does not end with the handler that makes it.
+    pub(crate) is_detached: bool,
+    pub(crate) is_idempotent: bool,
+    pub(crate) is_one_way: bool,
+    /// The caller takes the reply's metadata.
+    pub(crate) takes_metadata: bool,
 }
 
 /// A call that begins when it is awaited.
@@ -69,9 +74,83 @@ impl<'a, R> Call<'a, R> {
         self.options.metadata.push((name.into(), value.into()));
         self
     }
+
+    /// Says that running the call twice does no harm, so that it may be made again when nobody knows whether it ran. A
+    /// typed client says so of methods that are marked `#[rpc(idempotent)]`.
+    pub fn idempotent(mut self) -> Call<'a, R> {
+        self.options.is_idempotent = true;
+        self
+    }
+
+    /// Lets the call live on when the handler that makes it has no time left. Otherwise a call made by a handler ends
+    /// at the handler's own deadline, and its server is told so.
+    pub fn detached(mut self) -> Call<'a, R> {
+        self.options.is_detached = true;
+        self
+    }
+
+    /// Asks for what the handler sends back beside the reply ([`crate::Context::reply_metadata`]). Servers that are not
+    /// farcall's send nothing.
+    pub fn with_metadata(mut self) -> Call<'a, Reply<R>> {
+        self.options.takes_metadata = true;
+        let Call {
+            via,
+            method,
+            body,
+            options,
+            ..
+        } = self;
+        Call {
+            via,
+            method,
+            body,
+            options,
+            reply: PhantomData,
+        }
+    }
 }
 
-impl<'a, R: Message> IntoFuture for Call<'a, R> {
+impl<'a> Call<'a, ()> {
+    /// Wants no reply, not even an error: awaiting the call ends once the request is queued on an open connection. What
+    /// becomes of it after that, nobody is told; it is run once at most. Its handler goes on when the connection ends.
+    ///
+    /// A server that is not farcall's replies, and its reply is dropped.
+    pub fn one_way(mut self) -> Call<'a, ()> {
+        self.options.is_one_way = true;
+        self
+    }
+}
+
+/// A reply, and what came beside it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply<R> {
+    /// The reply itself.
+    pub value: R,
+    /// Names and values, in the order in which the handler gave them.
+    pub metadata: Vec<(String, String)>,
+}
+
+/// What a call can end with: a reply, or a [`Reply`].
+pub trait FromReply: Sized {
+    #[doc(hidden)]
+    fn from_raw(raw: RawReply) -> Result<Self>;
+}
+
+impl<R: Message> FromReply for R {
+    fn from_raw(raw: RawReply) -> Result<R> {
+        raw.decode()
+    }
+}
+
+impl<R: Message> FromReply for Reply<R> {
+    fn from_raw(mut raw: RawReply) -> Result<Reply<R>> {
+        let metadata = raw.take_metadata();
+        let value = raw.decode()?;
+        Ok(Reply { value, metadata })
+    }
+}
+
+impl<'a, R: FromReply> IntoFuture for Call<'a, R> {
     type Output = Result<R>;
     type IntoFuture = CallFuture<'a, R>;
 
@@ -96,7 +175,7 @@ enum Stage<'a, R> {
 // Nothing in it is pinned in place: the one future inside is boxed.
 impl<R> Unpin for CallFuture<'_, R> {}
 
-impl<R: Message> Future for CallFuture<'_, R> {
+impl<R: FromReply> Future for CallFuture<'_, R> {
     type Output = Result<R>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<R>> {
@@ -114,10 +193,13 @@ impl<R: Message> Future for CallFuture<'_, R> {
                         ..
                     } = call;
                     match via.begin_now(method, body, &options, Some(context.waker())) {
-                        // The reply wakes this task: there is no need to look for it now.
                         Some(Ok(in_flight)) => {
+                            let waits = in_flight.waits_for_reply();
                             self.0 = Stage::Sent(in_flight);
-                            return Poll::Pending;
+                            // The reply wakes this task: there is no need to look for it now.
+                            if waits {
+                                return Poll::Pending;
+                            }
                         }
                         Some(Err(error)) => return Poll::Ready(Err(error)),
                         None => {
@@ -132,7 +214,7 @@ impl<R: Message> Future for CallFuture<'_, R> {
                 Stage::Over => panic!("a call was polled after its end"),
             };
             self.0 = Stage::Over;
-            return Poll::Ready(raw.and_then(|raw| raw.decode()));
+            return Poll::Ready(raw.and_then(R::from_raw));
         }
     }
 }
@@ -190,7 +272,7 @@ impl<R: Message> Future for Pending<R> {
 
 /// A request that was queued: its reply, or its being given up.
 pub(crate) struct InFlight {
-    /// None once the call has ended.
+    /// None when no reply is to come, or it has come.
     connection: Option<Arc<Connection>>,
     seq: u64,
 }
@@ -206,15 +288,29 @@ impl InFlight {
     ) -> Result<InFlight, NotBegun> {
         let seq = connection.begin(method, body, options, deadline, waker)?;
         Ok(InFlight {
+            connection: seq.is_some().then_some(connection),
+            seq: seq.unwrap_or_default(),
+        })
+    }
+
+    /// Asks the server whether it is there. What comes is an empty reply.
+    pub(crate) fn ping(connection: Arc<Connection>) -> Result<InFlight, NotBegun> {
+        let seq = connection.ping()?;
+        Ok(InFlight {
             connection: Some(connection),
             seq,
         })
     }
 
+    /// False for a one-way call.
+    pub(crate) fn waits_for_reply(&self) -> bool {
+        self.connection.is_some()
+    }
+
     /// The call itself, for whoever gives it up from now on.
     pub(super) fn into_parts(mut self) -> (Arc<Connection>, u64) {
         let connection = self.connection.take();
-        (connection.expect("it was not polled yet"), self.seq)
+        (connection.expect("it waits for its reply"), self.seq)
     }
 }
 
@@ -222,15 +318,18 @@ impl Future for InFlight {
     type Output = Result<RawReply>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<RawReply>> {
-        let connection = self
-            .connection
-            .as_ref()
-            .expect("a call is not polled after its end");
+        let Some(connection) = self.connection.as_ref() else {
+            return Poll::Ready(Ok(RawReply {
+                connection: None,
+                received: Received::default(),
+            }));
+        };
         let outcome = ready!(connection.poll_reply(self.seq, context));
         let connection = self.connection.take();
-        Poll::Ready(
-            outcome.map(|bytes| RawReply::new(connection.expect("it was there just now"), bytes)),
-        )
+        Poll::Ready(outcome.map(|received| RawReply {
+            connection,
+            received,
+        }))
     }
 }
 
@@ -243,24 +342,37 @@ impl Drop for InFlight {
 }
 
 /// A good reply that was not decoded yet.
-pub(crate) struct RawReply {
-    connection: Arc<Connection>,
-    bytes: Kept,
+pub struct RawReply {
+    /// None after a one-way call, to which nothing came.
+    connection: Option<Arc<Connection>>,
+    received: Received,
 }
 
 impl RawReply {
-    pub(super) fn new(connection: Arc<Connection>, bytes: Kept) -> RawReply {
-        RawReply { connection, bytes }
+    pub(super) fn new(connection: Arc<Connection>, received: Received) -> RawReply {
+        RawReply {
+            connection: Some(connection),
+            received,
+        }
     }
 
     pub(crate) fn decode<R: Message>(self) -> Result<R> {
-        let body = self.connection.body_kind().body(self.bytes.bytes());
-        body.decode().map_err(undecodable)
+        self.body().decode().map_err(undecodable)
     }
 
     pub(crate) fn to_plain_json(&self) -> Result<serde_json::Value> {
-        let body = self.connection.body_kind().body(self.bytes.bytes());
-        body.to_plain_json().map_err(undecodable)
+        self.body().to_plain_json().map_err(undecodable)
+    }
+
+    fn take_metadata(&mut self) -> Vec<(String, String)> {
+        std::mem::take(&mut self.received.metadata)
+    }
+
+    fn body(&self) -> BodyRef<'_> {
+        match &self.connection {
+            Some(connection) => connection.body_kind().body(self.received.body.bytes()),
+            None => BodyRef::Zero,
+        }
     }
 }
 

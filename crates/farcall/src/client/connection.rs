@@ -27,9 +27,18 @@ use crate::{Address, Dialect, Error, Reached, Result, Transport};
 const STALL_MAX: Duration = Duration::from_secs(60);
 /// How long a server may take to close its side of a connection that was closed here.
 const LINGER: Duration = Duration::from_secs(2);
+/// A Seq that no call on farcall's own protocol gets.
+const NO_CALL: u64 = 0;
 
-/// What a call ends with: the bytes of its reply, or why there are none.
-type Outcome = Result<Kept>;
+/// What a call ends with: its reply, or why there is none.
+type Outcome = Result<Received>;
+
+/// A good reply as it came.
+#[derive(Default)]
+pub(crate) struct Received {
+    pub(crate) body: Kept,
+    pub(crate) metadata: Vec<(String, String)>,
+}
 
 /// An open connection.
 pub(crate) struct Connection {
@@ -51,6 +60,8 @@ pub(crate) struct Waiting {
     in_flight_max: usize,
     state: State,
     is_timing: bool,
+    /// Counts the times that something came.
+    heard: u64,
 }
 
 enum State {
@@ -113,6 +124,7 @@ impl Connection {
                     in_flight_max,
                     state: State::Open,
                     is_timing: false,
+                    heard: 0,
                 },
             ),
             body_kind: frames.body_kind(),
@@ -120,6 +132,9 @@ impl Connection {
             peer: address.to_string(),
             earlier: Notify::new(),
         });
+        if let (true, Some(interval)) = (features.ping, config.keep_alive) {
+            tokio::spawn(keep_alive(Arc::downgrade(&connection), interval));
+        }
         let Stream { reader, writer, .. } = stream;
         let reading = LoseOnDrop(Arc::clone(&connection));
         let mut reading =
@@ -138,7 +153,8 @@ impl Connection {
         Ok(connection)
     }
 
-    /// Sends a request. Its reply is to be polled for under the Seq returned, once now or when the waker was woken.
+    /// Sends a request. Its reply is to be polled for under the Seq returned, once now or when the waker was woken. There
+    /// is none for a one-way call.
     pub(crate) fn begin(
         self: &Arc<Connection>,
         method: &str,
@@ -146,7 +162,7 @@ impl Connection {
         options: &CallOptions,
         deadline: Option<Instant>,
         waker: Option<&Waker>,
-    ) -> Result<u64, NotBegun> {
+    ) -> Result<Option<u64>, NotBegun> {
         if options.streams.is_some() && !self.features.stream {
             return Err(NotBegun::Failed(self.without_streams(method)));
         }
@@ -171,8 +187,19 @@ impl Connection {
             if features.metadata {
                 header.metadata.extend_from_slice(&options.metadata);
             }
-            if options.streams.is_some_and(|streams| streams.up) {
-                header.flags |= Flags::STREAMS;
+            let sends_items = options.streams.is_some_and(|streams| streams.up);
+            for (is_set, flag) in [
+                (features.one_way && options.is_one_way, Flags::ONE_WAY),
+                (
+                    features.idempotent && options.is_idempotent,
+                    Flags::IDEMPOTENT,
+                ),
+                (features.metadata && options.takes_metadata, Flags::METADATA),
+                (sends_items, Flags::STREAMS),
+            ] {
+                if is_set {
+                    header.flags |= flag;
+                }
             }
         });
         let writer = match sent {
@@ -184,6 +211,13 @@ impl Connection {
                 return Err(NotBegun::Failed(error));
             }
         };
+        if options.is_one_way {
+            // A server that replies all the same replies to nobody.
+            sending.side.calls.forget(seq);
+            drop(sending);
+            wake_all(writer);
+            return Ok(None);
+        }
         let end = sending.end();
         sending.side.calls.set_end(seq, end);
         if let Some(streams) = options.streams {
@@ -198,6 +232,23 @@ impl Connection {
         } else if deadline.is_some_and(|deadline| known.is_none_or(|known| deadline < known)) {
             self.earlier.notify_one();
         }
+        Ok(Some(seq))
+    }
+
+    /// Asks the server whether it is there. The answer is to be polled for like a reply.
+    pub(crate) fn ping(&self) -> Result<u64, NotBegun> {
+        if !self.features.ping {
+            let text = format!("{} does not understand pings", self.peer);
+            return Err(NotBegun::Failed(Error::new(Code::Unimplemented, text)));
+        }
+        let mut sending = self.link.lock();
+        let State::Open = sending.side.state else {
+            return Err(NotBegun::Gone);
+        };
+        let seq = sending.side.calls.start(None, None);
+        let writer = send_empty(&mut sending, Kind::Ping, seq);
+        drop(sending);
+        wake_all(writer);
         Ok(seq)
     }
 
@@ -215,7 +266,7 @@ impl Connection {
             sending.side.streams.remove(seq, &mut wake);
         }
         if was_waiting && self.features.cancel {
-            wake.extend(send_cancel(&mut sending, seq));
+            wake.extend(send_empty(&mut sending, Kind::Cancel, seq));
         }
         wake.extend(sending.retire());
         drop(sending);
@@ -298,6 +349,7 @@ impl Connection {
         let mut wake = Vec::new();
         let mut room = Vec::new();
         let mut sending = self.link.lock();
+        sending.side.heard = sending.side.heard.wrapping_add(1);
         let ended = loop {
             match frames.next(inbox.bytes()) {
                 Ok(Step::More { consumed, at_least }) => {
@@ -310,11 +362,10 @@ impl Connection {
                         Err(violation) => break Err(violation),
                     };
                     inbox.consume(consumed);
+                    let seq = frames.header().seq;
                     match frames.header().kind {
-                        Kind::Item => {
-                            let seq = frames.header().seq;
-                            self.receive_item(&mut sending, seq, body, &mut wake);
-                        }
+                        Kind::Ping => wake.extend(send_empty(&mut sending, Kind::Pong, seq)),
+                        Kind::Item => self.receive_item(&mut sending, seq, body, &mut wake),
                         _ => sending.side.receive(frames, body, &mut wake),
                     }
                 }
@@ -357,7 +408,7 @@ impl Connection {
         };
         sending.side.finish(seq, Err(error), wake);
         if self.features.cancel {
-            wake.extend(send_cancel(sending, seq));
+            wake.extend(send_empty(sending, Kind::Cancel, seq));
         }
     }
 }
@@ -403,15 +454,14 @@ impl Waiting {
         let header = frames.header();
         match header.kind {
             Kind::Call => {
-                let outcome = match header.error.is_empty() {
-                    true => Ok(body),
-                    // Whatever the body of an error is, it is dropped.
-                    false => Err(Error::new(
-                        Code::from_number(header.code.into()),
-                        std::mem::take(&mut header.error),
-                    )),
-                };
                 let seq = header.seq;
+                let outcome = match header.error.is_empty() {
+                    true => Ok(Received {
+                        body,
+                        metadata: std::mem::take(&mut header.metadata),
+                    }),
+                    false => Err(received_error(frames, &body)),
+                };
                 if !self.finish(seq, outcome, wake) {
                     tracing::trace!(seq, "a reply came that nobody waits for");
                 }
@@ -421,6 +471,9 @@ impl Waiting {
                     self.state = State::Draining;
                 }
             }
+            Kind::Pong => {
+                self.calls.finish(header.seq, Ok(Received::default()), wake);
+            }
             Kind::Credit => {
                 let (header, credit) = frames.message(body.bytes());
                 let seq = header.seq;
@@ -428,7 +481,7 @@ impl Waiting {
                 let count = credit.decode::<Credit>().unwrap_or_default();
                 self.streams.credited(seq, count, wake);
             }
-            Kind::Cancel | Kind::Ping | Kind::Pong | Kind::Item | Kind::End => {}
+            Kind::Cancel | Kind::Ping | Kind::Item | Kind::End => {}
         }
     }
 
@@ -453,13 +506,63 @@ impl Sending<Waiting> {
     }
 }
 
-fn send_cancel(sending: &mut Sending<Waiting>, seq: u64) -> Option<Waker> {
+/// Sends a message that has no body of its own.
+fn send_empty(sending: &mut Sending<Waiting>, kind: Kind, seq: u64) -> Option<Waker> {
     let sent = sending.send(Body::from(&()), |header| {
-        header.kind = Kind::Cancel;
+        header.kind = kind;
         header.seq = seq;
     });
     // The empty struct can always be encoded.
     sent.ok().flatten()
+}
+
+/// The error that a reply is.
+fn received_error(frames: &mut FrameReader, body: &Kept) -> Error {
+    let kind = frames.body_kind();
+    let header = frames.header();
+    let code = Code::from_number(header.code.into());
+    let mut error = Error::new(code, std::mem::take(&mut header.error));
+    if header.flags.has(Flags::REFUSED) {
+        error = error.with_reached(Reached::Refused);
+    }
+    // Otherwise its body says nothing.
+    if header.flags.has(Flags::DETAILS) {
+        error = error.with_received_details(kind, body.bytes());
+    }
+    error
+}
+
+/// Asks a server that has calls to answer and says nothing whether it is there, and ends the connection when no answer
+/// comes in as much time again.
+async fn keep_alive(connection: Weak<Connection>, interval: Duration) {
+    let mut heard = 0;
+    let mut was_asked = false;
+    loop {
+        tokio::time::sleep(interval).await;
+        let Some(connection) = connection.upgrade() else {
+            return;
+        };
+        let mut sending = connection.link.lock();
+        if let State::Lost = sending.side.state {
+            return;
+        }
+        let was_heard = std::mem::replace(&mut heard, sending.side.heard) != heard;
+        if was_heard || sending.side.calls.waiting() == 0 {
+            was_asked = false;
+            continue;
+        }
+        if was_asked {
+            drop(sending);
+            let interval = go_duration(interval);
+            connection.lose(&format!("no byte came for {interval} after a ping"));
+            return;
+        }
+        was_asked = true;
+        // No call has this Seq: that something comes is all that matters.
+        let writer = send_empty(&mut sending, Kind::Ping, NO_CALL);
+        drop(sending);
+        wake_all(writer);
+    }
 }
 
 /// Ends calls at their deadlines, while the connection lives.
@@ -498,7 +601,7 @@ async fn time_loop(connection: Weak<Connection>) {
             wake.extend(ended);
             for seq in expired {
                 if cancel {
-                    wake.extend(send_cancel(&mut sending, seq));
+                    wake.extend(send_empty(&mut sending, Kind::Cancel, seq));
                 }
             }
             wake.extend(sending.retire());

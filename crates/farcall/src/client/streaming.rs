@@ -12,7 +12,7 @@ use std::time::Duration;
 use farcall_wire::{Body, Message};
 use futures_core::Stream;
 
-use super::call::{CallOptions, RawReply};
+use super::call::{CallOptions, FromReply, RawReply, Reply};
 use super::connection::Connection;
 use crate::channel::Via;
 use crate::stream::carrier::{Carrier, Lane};
@@ -62,9 +62,40 @@ impl<'a, Up, Down, R> StreamCall<'a, Up, Down, R> {
         self.options.metadata.push((name.into(), value.into()));
         self
     }
+
+    /// Says that running the call twice does no harm: the handler is told. Nothing makes it twice.
+    pub fn idempotent(mut self) -> Self {
+        self.options.is_idempotent = true;
+        self
+    }
+
+    /// Lets the call live on when the handler that makes it has no time left. See [`crate::Call::detached`].
+    pub fn detached(mut self) -> Self {
+        self.options.is_detached = true;
+        self
+    }
+
+    /// Asks for what the handler sends back beside the reply. See [`crate::Call::with_metadata`].
+    pub fn with_metadata(mut self) -> StreamCall<'a, Up, Down, Reply<R>> {
+        self.options.takes_metadata = true;
+        let StreamCall {
+            via,
+            method,
+            body,
+            options,
+            ..
+        } = self;
+        StreamCall {
+            via,
+            method,
+            body,
+            options,
+            types: PhantomData,
+        }
+    }
 }
 
-impl<'a, Up: Items, Down: Items, R: Message> IntoFuture for StreamCall<'a, Up, Down, R> {
+impl<'a, Up: Items, Down: Items, R: FromReply> IntoFuture for StreamCall<'a, Up, Down, R> {
     type Output = Result<Streaming<Up, Down, R>>;
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
 
@@ -88,7 +119,7 @@ impl<'a, Up: Items, Down: Items, R: Message> IntoFuture for StreamCall<'a, Up, D
             Ok(Streaming {
                 items: Incoming::new(carrier()),
                 out: Outgoing::new(carrier(), Up::EXIST),
-                reply: Reply {
+                reply: StreamReply {
                     lane,
                     is_over: false,
                     reply: PhantomData,
@@ -117,7 +148,7 @@ impl<'a, Up: Items, Down: Items, R: Message> IntoFuture for StreamCall<'a, Up, D
 #[must_use = "dropping it gives the call up"]
 pub struct Streaming<Up, Down, R> {
     items: Incoming<Down>,
-    reply: Reply<R>,
+    reply: StreamReply<R>,
     // The last one, so that it finds the others gone, and leaves it to the call's end to say that nothing follows.
     out: Outgoing<Up>,
 }
@@ -158,7 +189,7 @@ impl<Up, Down: Message, R> Streaming<Up, Down, R> {
     }
 }
 
-impl<Up, Down, R: Message> Streaming<Up, Down, R> {
+impl<Up, Down, R: FromReply> Streaming<Up, Down, R> {
     /// Finishes the items that go to the handler, drops those that still come, and waits for the reply.
     ///
     /// # Errors
@@ -180,7 +211,7 @@ impl<Up, Down, R> Streaming<Up, Down, R> {
     /// The parts of the call, for tasks of their own: what sends, what takes, and the reply.
     ///
     /// The call is given up when all of them are dropped before the reply.
-    pub fn split(self) -> (Outgoing<Up>, Incoming<Down>, Reply<R>) {
+    pub fn split(self) -> (Outgoing<Up>, Incoming<Down>, StreamReply<R>) {
         (self.out, self.items, self.reply)
     }
 }
@@ -204,13 +235,13 @@ impl<Up, Down, R> fmt::Debug for Streaming<Up, Down, R> {
 
 /// The reply of a call with streams, which comes when it is awaited.
 #[must_use = "futures do nothing unless polled"]
-pub struct Reply<R> {
+pub struct StreamReply<R> {
     lane: Arc<Lane<Connection>>,
     is_over: bool,
     reply: PhantomData<fn() -> R>,
 }
 
-impl<R: Message> Future for Reply<R> {
+impl<R: FromReply> Future for StreamReply<R> {
     type Output = Result<R>;
 
     /// # Panics
@@ -222,14 +253,14 @@ impl<R: Message> Future for Reply<R> {
             connection, seq, ..
         } = &*self.lane;
         let outcome: Result<_, Error> = ready!(connection.poll_reply(*seq, context));
-        let raw = outcome.map(|bytes| RawReply::new(Arc::clone(connection), bytes));
+        let raw = outcome.map(|received| RawReply::new(Arc::clone(connection), received));
         self.is_over = true;
-        Poll::Ready(raw.and_then(RawReply::decode))
+        Poll::Ready(raw.and_then(R::from_raw))
     }
 }
 
-impl<R> fmt::Debug for Reply<R> {
+impl<R> fmt::Debug for StreamReply<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reply").finish_non_exhaustive()
+        f.debug_struct("StreamReply").finish_non_exhaustive()
     }
 }

@@ -2,9 +2,9 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::task::{Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use farcall_wire::{
     Body, BodyKind, BodyRef, Code, Codec, Credit, Features, Flags, FrameReader, FrameWriter,
@@ -22,12 +22,12 @@ use crate::context::Peer;
 use crate::inbox::{Inbox, Kept, discard};
 use crate::link::{Link, Sending, now, wake_all};
 use crate::router::{Method, Missing, Replier, ReplyTo, Request, RunOn, Running, no_streams};
-use crate::run;
+use crate::run::{self, TimeLimit};
 use crate::slab::Slab;
 use crate::stream::carrier::{Carrier, Carries, HasStreams, Lane, too_many};
 use crate::stream::table::{Arrived, Streams};
 use crate::transport::{ReadHalf, Stream};
-use crate::{Context, Dialect, Error, Result};
+use crate::{Context, Dialect, Error, Reached, Result};
 
 /// A client that takes no byte of its replies for so long is given up: they are memory.
 const STALL_MAX: Duration = Duration::from_secs(10);
@@ -59,20 +59,22 @@ impl From<std::io::Error> for Trouble {
 
 /// What the opening of a connection settled.
 enum Opened {
-    /// RPC.
-    Rpc {
-        framing: Framing,
-        dialect: &'static str,
-        features: Features,
-        /// The longest a handler may take, by the client's wish.
-        handle_timeout: Option<Duration>,
-        /// Bytes of items that the client holds for a stream.
-        window: usize,
-    },
+    Rpc(Agreed),
     /// An HTTP request, which is still in the inbox.
     Http,
     /// Nothing more: it was answered, or the peer left.
     Done,
+}
+
+/// How RPC is spoken on a connection.
+struct Agreed {
+    framing: Framing,
+    dialect: &'static str,
+    features: Features,
+    /// The longest a handler may take, by the client's wish.
+    handle_timeout: Option<Duration>,
+    /// Bytes of items that the client holds for a stream.
+    window: usize,
 }
 
 /// Serves one connection to its end, and says in the log how it ended if that was not by itself.
@@ -94,34 +96,18 @@ pub(super) async fn serve(shared: Arc<Shared>, mut stream: Stream, dialect: Dial
     };
     let peer = stream.peer.clone();
     let ended = match opened {
-        Ok(Opened::Rpc {
-            framing,
-            dialect,
-            features,
-            handle_timeout,
-            window,
-        }) => {
-            let codec = match framing {
+        Ok(Opened::Rpc(agreed)) => {
+            let codec = match agreed.framing {
                 Framing::Farcall(codec) => codec,
                 Framing::NetRpc => Codec::Gob,
                 Framing::JsonRpc => Codec::Json,
             };
             let peer = Arc::new(Peer {
                 address: stream.peer.clone(),
-                dialect,
+                dialect: agreed.dialect,
                 codec,
             });
-            Connection::serve(
-                &shared,
-                stream,
-                inbox,
-                framing,
-                features,
-                handle_timeout,
-                window,
-                peer,
-            )
-            .await
+            Connection::serve(&shared, stream, inbox, agreed, peer).await
         }
         Ok(Opened::Http) => {
             let Stream { reader, writer, .. } = stream;
@@ -243,13 +229,13 @@ fn switched_off(protocol: &str) -> Violation {
 
 /// A dialect without a handshake.
 fn plain(framing: Framing, dialect: Dialect) -> Opened {
-    Opened::Rpc {
+    Opened::Rpc(Agreed {
         framing,
         dialect: dialect.name(),
         features: Features::default(),
         handle_timeout: None,
         window: Limits::default().stream_window,
-    }
+    })
 }
 
 /// The handshake of farcall and TinyRPC, or of geerpc, which wants no acknowledgement and so agrees to nothing.
@@ -277,7 +263,7 @@ async fn hello(
         features = ack.features();
     }
     let wished = u64::try_from(hello.handle_timeout()).unwrap_or(0);
-    Ok(Opened::Rpc {
+    Ok(Opened::Rpc(Agreed {
         framing: Framing::Farcall(codec),
         dialect: match dialect {
             Dialect::Farcall if features == Features::default() => "tinyrpc",
@@ -286,7 +272,7 @@ async fn hello(
         features,
         handle_timeout: (wished > 0).then(|| Duration::from_nanos(wished)),
         window: hello.window().unwrap_or(Limits::default().stream_window),
-    })
+    }))
 }
 
 /// Reads until `parse` finds something, or the peer ends its direction, which is `None`.
@@ -327,8 +313,20 @@ pub(crate) struct Serving {
     /// Handlers that were not ready at once. Those that were are answered before the next request is looked at, and
     /// are never filed.
     running: Slab<Task>,
+    /// Those of them that nobody waits for. They have as many places of their own: a client does not count them.
+    one_ways: usize,
     /// Wakes the reading task when a handler has ended.
     reader: Option<Waker>,
+}
+
+impl Serving {
+    /// How many handlers are at work that share their places with one like this.
+    fn at_work(&self, is_one_way: bool) -> usize {
+        match is_one_way {
+            true => self.one_ways,
+            false => self.running.len() - self.one_ways,
+        }
+    }
 }
 
 /// A handler at work on a task, which holds a [`Place`].
@@ -354,6 +352,7 @@ impl Drop for Place {
             return;
         };
         task.method.ended(task.failed);
+        sending.side.one_ways -= usize::from(task.request.is_one_way);
         let reader = sending.side.reader.take();
         let idle = sending.side_changed();
         drop(sending);
@@ -366,14 +365,17 @@ impl Connection {
         shared: &Arc<Shared>,
         stream: Stream,
         inbox: Inbox,
-        framing: Framing,
-        features: Features,
-        client_timeout: Option<Duration>,
-        window: usize,
+        agreed: Agreed,
         peer: Arc<Peer>,
     ) -> Result<(), Trouble> {
-        let Stream { reader, writer, .. } = stream;
-        let both = [shared.config.handle_timeout, client_timeout];
+        let Agreed {
+            framing,
+            features,
+            handle_timeout,
+            window,
+            ..
+        } = agreed;
+        let both = [shared.config.handle_timeout, handle_timeout];
         let connection = Arc::new(Connection {
             shared: Arc::clone(shared),
             link: Link::new(
@@ -381,6 +383,7 @@ impl Connection {
                 Serving {
                     streams: Streams::new(shared.config.limits.stream_window, window),
                     running: Slab::default(),
+                    one_ways: 0,
                     reader: None,
                 },
             ),
@@ -391,21 +394,31 @@ impl Connection {
             body_kind: OnceLock::new(),
         });
         let _stops = StopRunning(&connection);
+        let ended = connection.converse(stream, inbox).await;
+        connection.stop_running(false);
+        connection.one_ways_ended().await;
+        ended
+    }
+
+    /// Reads and writes until the peer has gone, or has everything.
+    async fn converse(self: &Arc<Self>, stream: Stream, inbox: Inbox) -> Result<(), Trouble> {
+        let Stream {
+            mut reader, writer, ..
+        } = stream;
         let writing = {
-            let connection = Arc::clone(&connection);
+            let connection = Arc::clone(self);
             tokio::spawn(async move { connection.link.write_loop(writer, STALL_MAX).await })
         };
         let mut writing = AbortOnDrop(writing);
-        let mut reader = reader;
         let read = tokio::select! {
-            read = connection.read_and_drain(&mut reader, inbox) => read,
+            read = self.read_and_drain(&mut reader, inbox) => read,
             // The peer takes no more replies.
             written = &mut writing.0 => return Ok(written.unwrap_or(Ok(()))?),
         };
         if let Err(Trouble::Io(error)) = read {
             return Err(error.into());
         }
-        let closed = connection.link.lock().close();
+        let closed = self.link.lock().close();
         wake_all(closed);
         if let Ok(written) = (&mut writing.0).await {
             written?;
@@ -463,6 +476,8 @@ impl Connection {
         let mut room = Vec::new();
         let mut is_full = false;
         loop {
+            // When the first request of this read began to wait for a place.
+            let mut waits_since = None;
             let at_least = loop {
                 match frames.next(inbox.bytes())? {
                     Step::More { consumed, at_least } => {
@@ -475,8 +490,14 @@ impl Connection {
                         // Looked at before a call begins, and not after the last that may: what a peer that keeps to
                         // the number it was told sends then are cancels, and they are what makes room.
                         if is_full && header.kind == Kind::Call {
-                            self.fewer_running().await;
-                            is_full = false;
+                            let since = *waits_since.get_or_insert_with(now);
+                            self.place_for(self.is_one_way(header)).await;
+                            is_full = self.is_full();
+                            if !take_wait(header, since) {
+                                self.expired(header);
+                                inbox.consume(consumed);
+                                continue;
+                            }
                         }
                         is_full |= self.receive(header, body);
                         inbox.consume(consumed);
@@ -510,16 +531,53 @@ impl Connection {
     }
 
     /// Pressure flows backward: a peer with too many handlers at work is not read from.
-    async fn fewer_running(&self) {
+    async fn place_for(&self, is_one_way: bool) {
         poll_fn(|context| {
             let side = &mut self.link.lock().side;
-            if side.running.len() < self.shared.config.in_flight_max {
+            if side.at_work(is_one_way) < self.shared.config.in_flight_max {
                 return Poll::Ready(());
             }
             side.reader = Some(context.waker().clone());
             Poll::Pending
         })
         .await;
+    }
+
+    /// Waits for the handlers that nobody else waits for: their caller may have gone long ago.
+    async fn one_ways_ended(&self) {
+        poll_fn(|context| {
+            let side = &mut self.link.lock().side;
+            if side.one_ways == 0 {
+                return Poll::Ready(());
+            }
+            side.reader = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// True when there may be no place for the next request.
+    fn is_full(&self) -> bool {
+        let max = self.shared.config.in_flight_max;
+        let side = &self.link.lock().side;
+        side.at_work(true) >= max || side.at_work(false) >= max
+    }
+
+    fn is_one_way(&self, header: &Header) -> bool {
+        self.features.one_way && header.flags.has(Flags::ONE_WAY)
+    }
+
+    /// Answers a request whose time was over before there was a place for it.
+    fn expired(&self, header: &mut Header) {
+        let request = Request {
+            seq: header.seq,
+            json: header.json.take(),
+            is_one_way: self.is_one_way(header),
+            echo: (!self.features.code).then(|| header.service_method.as_str().into()),
+            ..Request::default()
+        };
+        let text = "the call's deadline passed before its handler could begin";
+        self.fail(&request, Error::refused(Code::DeadlineExceeded, text));
     }
 
     /// Does what a message asks. True when no more handlers can be at work.
@@ -562,6 +620,7 @@ impl Connection {
             seq: header.seq,
             json: header.json.take(),
             sends_items: header.flags.has(Flags::STREAMS),
+            is_one_way: self.is_one_way(header),
             ..Request::default()
         };
         let (method, name) = match self.shared.router.find(&header.service_method) {
@@ -582,11 +641,20 @@ impl Connection {
         }
         let asked = (header.timeout_ns > 0).then(|| Duration::from_nanos(header.timeout_ns));
         let limit = [asked, self.handle_timeout].into_iter().flatten().min();
+        let limit = limit.and_then(|limit| {
+            let deadline = now().checked_add(limit)?;
+            Some(TimeLimit { deadline, limit })
+        });
         let metadata = std::mem::take(&mut header.metadata);
+        if self.features.metadata && header.flags.has(Flags::METADATA) {
+            request.metadata = Some(Arc::default());
+        }
         let context = Context {
             peer: Arc::clone(&self.peer),
-            deadline: limit.and_then(|limit| now().checked_add(limit)),
+            deadline: limit.map(|limit| limit.deadline),
             metadata: (!metadata.is_empty()).then(|| metadata.into()),
+            is_idempotent: self.features.idempotent && header.flags.has(Flags::IDEMPOTENT),
+            reply_metadata: request.metadata.clone(),
         };
         if method.run_on() == RunOn::BlockingThread {
             request.is_over = Some(Arc::default());
@@ -598,7 +666,7 @@ impl Connection {
         method.began();
         let ready = match run::start(method, context, body, replier) {
             Err(error) => Err(error),
-            Ok(mut running) => match run::poll_once(&mut running, method) {
+            Ok(mut running) => match run::poll_once(&mut running, method, limit) {
                 Poll::Ready(ended) => ended,
                 Poll::Pending => return self.spawn(request, running, Arc::clone(method), limit),
             },
@@ -616,7 +684,7 @@ impl Connection {
         request: Request,
         running: Running,
         method: Arc<Method>,
-        limit: Option<Duration>,
+        limit: Option<TimeLimit>,
     ) -> bool {
         let mut sending = self.link.lock();
         let id = sending.side.running.insert(Task {
@@ -625,7 +693,8 @@ impl Connection {
             handle: None,
             failed: true,
         });
-        let is_full = sending.side.running.len() >= self.shared.config.in_flight_max;
+        sending.side.one_ways += usize::from(request.is_one_way);
+        let is_full = sending.side.at_work(request.is_one_way) >= self.shared.config.in_flight_max;
         drop(sending);
         let place = Place {
             connection: Arc::clone(self),
@@ -657,6 +726,10 @@ impl Connection {
         if !request.end() {
             return;
         }
+        if request.is_one_way {
+            tracing::debug!(peer = %self.peer.address, %error, "a one-way call failed");
+            return;
+        }
         let mut wake = Vec::new();
         let mut sending = self.link.lock();
         if !sending.side.streams.is_empty() {
@@ -667,7 +740,7 @@ impl Connection {
                 .end(request.seq, Some(&error), &mut wake);
         }
         let load = self.load(&sending);
-        let sent = sending.send(Body::from(&()), |header| {
+        let fill = |header: &mut Header| {
             address(header, request);
             // An empty text would look like success.
             let text = match error.message() {
@@ -678,11 +751,28 @@ impl Connection {
             if self.features.code || self.framing == Framing::JsonRpc {
                 header.code = error.code().number();
             }
+            if self.features.code && error.reached() == Reached::Refused {
+                header.flags |= Flags::REFUSED;
+            }
             header.load = load;
+        };
+        let details = error.given_details().filter(|_| self.features.details);
+        let sent = details.and_then(|details| {
+            let sent = sending.send(details, |header| {
+                fill(header);
+                header.flags |= Flags::DETAILS;
+            });
+            // Without them, then: code and text are what matters.
+            sent.inspect_err(|error| tracing::warn!(%error, "an error's details cannot be encoded"))
+                .ok()
         });
+        let sent = match sent {
+            Some(sent) => sent,
+            // The empty struct can always be encoded.
+            None => sending.send(Body::from(&()), fill).ok().flatten(),
+        };
         drop(sending);
-        // The empty struct can always be encoded.
-        wake.extend(sent.ok().flatten());
+        wake.extend(sent);
         wake_all(wake);
     }
 
@@ -717,8 +807,8 @@ impl Connection {
         wake_all(sent.ok().flatten());
     }
 
-    /// Stops handlers whose caller has gone.
-    fn stop_running(&self) {
+    /// Stops handlers whose caller has gone, and those too that never had one who waits.
+    fn stop_running(&self, and_one_ways: bool) {
         let text = format!("the connection to {} ended", self.peer.address);
         let mut wake = Vec::new();
         let handles: Vec<_> = {
@@ -726,6 +816,7 @@ impl Connection {
             let streams = &mut sending.side.streams;
             streams.end_all(&Error::new(Code::Unavailable, text), &mut wake);
             let tasks = sending.side.running.iter().map(|(_, task)| task);
+            let tasks = tasks.filter(|task| and_one_ways || !task.request.is_one_way);
             tasks.filter_map(Task::give_up).collect()
         };
         for handle in handles {
@@ -829,8 +920,9 @@ impl Task {
 
 impl ReplyTo for Connection {
     fn reply(&self, request: &Request, body: Body<'_>) -> Result<()> {
-        if !request.end() {
-            // It timed out or was cancelled, and its handler could not be stopped: the late reply is dropped.
+        if !request.end() || request.is_one_way {
+            // It timed out or was cancelled, and its handler could not be stopped: the late reply is dropped. Or there
+            // is to be none.
             return Ok(());
         }
         let mut sending = self.link.lock();
@@ -838,6 +930,10 @@ impl ReplyTo for Connection {
         let sent = sending.send(body, |header| {
             address(header, request);
             header.load = load;
+            if let Some(metadata) = &request.metadata {
+                let mut metadata = metadata.lock().unwrap_or_else(PoisonError::into_inner);
+                header.metadata.append(&mut metadata);
+            }
         });
         drop(sending);
         match sent {
@@ -862,6 +958,10 @@ impl ReplyTo for Connection {
         if !self.features.stream {
             return Err(no_streams(self.peer.dialect));
         }
+        if request.is_one_way {
+            let text = "a call with a stream of items cannot be one-way";
+            return Err(Error::new(Code::Unimplemented, text));
+        }
         if expects_items && !request.sends_items {
             // Its handler would wait for them for ever.
             let text = "the method takes a stream of items, and none came: call it with `stream`";
@@ -880,6 +980,17 @@ impl ReplyTo for Connection {
         let seq = request.seq;
         Ok(Arc::new(Lane::new(self, seq, None)))
     }
+}
+
+/// Takes the time that a request has waited here from what it has left. False when nothing is left of it.
+fn take_wait(header: &mut Header, since: Instant) -> bool {
+    if header.timeout_ns == 0 {
+        return true;
+    }
+    let waited = now().saturating_duration_since(since).as_nanos();
+    let waited = u64::try_from(waited).unwrap_or(u64::MAX);
+    header.timeout_ns = header.timeout_ns.saturating_sub(waited);
+    header.timeout_ns > 0
 }
 
 /// Makes a header the one of this request's reply.
@@ -913,7 +1024,7 @@ struct StopRunning<'a>(&'a Connection);
 
 impl Drop for StopRunning<'_> {
     fn drop(&mut self) {
-        self.0.stop_running();
+        self.0.stop_running(true);
     }
 }
 

@@ -2,8 +2,8 @@
 //! They run through the same router, limits and counters as calls of every other dialect.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Instant;
 
+use farcall_gob::Schema;
 use farcall_wire::{Body, BodyRef, Codec};
 use hyper::header::{HOST, ORIGIN};
 use hyper::{Method as HttpMethod, StatusCode};
@@ -13,7 +13,9 @@ use super::Shared;
 use crate::context::Peer;
 use crate::describe::{MethodTypes, ServiceTypes, TYPES_PATH, Types};
 use crate::http::{self, Reply, Request, Surface};
+use crate::link::now;
 use crate::router::{Replier, ReplyTo, Router, no_streams};
+use crate::run::TimeLimit;
 use crate::schema::{example, json_schema};
 use crate::stream::carrier::Carrier;
 use crate::{Code, Context, Error, Result, run};
@@ -50,17 +52,25 @@ fn describe(router: &Router) -> Types {
     let services = router.snapshot().into_iter().map(|service| {
         let methods = service.methods.into_iter().filter_map(|method| {
             let name = format!("{}.{}", service.name, method.name);
-            let (args, reply) = router.find(&name).ok()?.0.types();
+            let found = router.find(&name).ok()?.0;
+            let (args, reply) = found.types();
+            let (incoming, outgoing) = found.items();
             Some(MethodTypes {
                 name,
                 doc: method.doc,
                 idempotent: method.idempotent,
                 args_type: method.args,
                 reply_type: method.reply,
+                incoming_type: method.incoming,
+                outgoing_type: method.outgoing,
                 args_go: Some(args.to_go()),
                 reply_go: Some(reply.to_go()),
+                incoming_go: incoming.map(Schema::to_go),
+                outgoing_go: outgoing.map(Schema::to_go),
                 args: Some(json_schema(args)),
                 reply: Some(json_schema(reply)),
+                incoming: incoming.map(json_schema),
+                outgoing: outgoing.map(json_schema),
                 example: Some(example(args)),
             })
         });
@@ -112,7 +122,10 @@ async fn call(shared: &Shared, request: &Request) -> Result<Vec<u8>> {
         Ok((method, _)) => Arc::clone(method),
         Err(missing) => return Err(Error::new(Code::Unimplemented, missing.go_text(name))),
     };
-    let limit = shared.config.handle_timeout;
+    let limit = shared.config.handle_timeout.and_then(|limit| {
+        let deadline = now().checked_add(limit)?;
+        Some(TimeLimit { deadline, limit })
+    });
     let address = request
         .extensions()
         .get::<http::Peer>()
@@ -123,8 +136,10 @@ async fn call(shared: &Shared, request: &Request) -> Result<Vec<u8>> {
             dialect: "http",
             codec: Codec::Json,
         }),
-        deadline: limit.and_then(|limit| Instant::now().checked_add(limit)),
+        deadline: limit.map(|limit| limit.deadline),
         metadata: None,
+        is_idempotent: false,
+        reply_metadata: None,
     };
     let body = match request.body().trim_ascii() {
         [] => BodyRef::Zero,
@@ -183,7 +198,11 @@ impl ReplyTo for Kept {
 }
 
 fn failed(error: &Error) -> Reply {
-    let body = json!({ "error": { "code": error.code().as_str(), "message": error.message() } });
+    let mut body =
+        json!({ "error": { "code": error.code().as_str(), "message": error.message() } });
+    if let Some(Ok(details)) = error.details_json() {
+        body["error"]["details"] = details;
+    }
     http::json_text(status(error.code()), format!("{body}\n").into_bytes())
 }
 

@@ -261,7 +261,7 @@ async fn who_stops_after_any_prefix_is_closed_in_time() {
         .into_iter()
         .map(|(_, bytes)| bytes)
         .collect();
-    openings.push(hello(Codec::Gob, Features::ALL));
+    openings.push(hello(Codec::Gob, Features::ALL.compressing(None)));
     let mut raw = Raw::opened((), Framing::NetRpc, Side::Client);
     openings.push(raw.request(0, "Echo.Int", &5_i64));
     let mut silent = JoinSet::new();

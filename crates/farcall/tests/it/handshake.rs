@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use farcall::{Address, Client, Code, Codec, Reached, Server, ServerBuilder};
+use farcall::{Address, Client, Code, Codec, Limits, Reached, Server, ServerBuilder};
 use farcall_wire::{
-    Features, Framing, GO_RPC_CONNECTED, GO_RPC_PATH, Side, TINYRPC_CONNECTED, TINYRPC_PATH,
+    Features, Framing, GO_RPC_CONNECTED, GO_RPC_PATH, Hello, Side, TINYRPC_CONNECTED, TINYRPC_PATH,
     connect_request,
 };
 use tokio::io::AsyncWriteExt;
@@ -196,7 +196,7 @@ fn conversations() -> Vec<(String, Vec<u8>)> {
     for over_http in [false, true] {
         let framings = Codec::ALL.map(Framing::Farcall);
         for framing in framings.into_iter().chain([Framing::NetRpc]) {
-            for features in [Features::default(), Features::ALL] {
+            for features in [Features::default(), Features::ALL.compressing(None)] {
                 let mut bytes = match framing {
                     Framing::Farcall(codec) => opening(codec, over_http, features),
                     _ if over_http => connect_request(GO_RPC_PATH),
@@ -300,7 +300,7 @@ fn servers() -> Vec<(Address, Codec, Features)> {
     let mut all = Vec::new();
     for address in ["tcp@h:1", "http@h:1"] {
         for codec in Codec::ALL {
-            for features in [Features::default(), Features::ALL] {
+            for features in [Features::default(), Features::ALL.compressing(None)] {
                 all.push((address.parse().unwrap(), codec, features));
             }
         }
@@ -321,8 +321,12 @@ async fn call(address: &Address, codec: Codec, stream: Scripted) -> farcall::Res
 
 /// What the client writes before its request.
 fn client_opening_len(address: &Address, codec: Codec) -> usize {
-    // The client's hello also says its connect timeout.
-    let hello = hello(codec, Features::ALL).len() + "10000000000".len() - 1;
+    // The client's hello also says its connect timeout, and how much of a stream it holds.
+    let mut bytes = Vec::new();
+    Hello::new(codec, 10_000_000_000, 0, Features::ALL.compressing(None))
+        .with_window(Limits::default().stream_window)
+        .write(&mut bytes);
+    let hello = bytes.len();
     match address.to_string() {
         a if a.starts_with("netrpc+http") => connect_request(GO_RPC_PATH).len(),
         a if a.starts_with("netrpc") => 0,

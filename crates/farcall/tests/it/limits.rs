@@ -66,7 +66,7 @@ async fn a_peer_that_does_not_read_is_not_read_from_and_closed_in_the_end() {
         for method in ["Large.Now", "Large.Later"] {
             let (server, _gate) = gated(Server::builder().in_flight_max(8)).await;
             let other = client(&server, codec).await;
-            let mut peer = peer(&server, codec, Features::ALL).await;
+            let mut peer = peer(&server, codec, Features::ALL.compressing(None)).await;
             let mut requests = Vec::new();
             for seq in 1..=400 {
                 requests.extend(peer.request(seq, method, &()));
@@ -222,7 +222,7 @@ async fn a_cancelled_handler_keeps_its_place_until_it_ends() {
         .start()
         .await
         .unwrap();
-    let mut peer = peer(&server, Codec::Gob, Features::ALL).await;
+    let mut peer = peer(&server, Codec::Gob, Features::ALL.compressing(None)).await;
     for seq in 1..=3 {
         peer.send(seq, "Thread.Block", &(seq as i64)).await;
     }

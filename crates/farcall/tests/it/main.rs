@@ -16,6 +16,7 @@ mod pages;
 mod plain_serde;
 mod registry;
 mod script;
+mod semantics;
 mod service;
 mod shutdown;
 mod streams;

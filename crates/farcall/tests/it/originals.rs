@@ -260,7 +260,7 @@ async fn a_handler_ends_with_its_timeout_its_caller_or_its_connection() {
         let client = connect(&server, codec).await;
         drop(client.go::<()>("Foo.Never", ()));
         until(|| ended.load(Ordering::Relaxed) == 2).await;
-        let mut peer = Raw::connect(&server, codec, Features::ALL).await;
+        let mut peer = Raw::connect(&server, codec, Features::ALL.compressing(None)).await;
         peer.send(1, "Foo.Never", &()).await;
         until(|| counts(&server, "Foo.Never").0 == 1).await;
         drop(peer);

@@ -860,3 +860,161 @@ async fn a_handler_on_a_blocking_thread_has_streams_too() {
     let _ = soon(is_dropped).await;
     is_idle(&server, &client).await;
 }
+
+#[farcall::service]
+trait Journal {
+    /// Sends what was written, from a number on.
+    async fn tail(&self, from: u64, events: Outgoing<Event>) -> Result<u64>;
+    /// Writes what comes.
+    async fn append(&self, context: &Context, events: Incoming<Event>) -> Result<u64>;
+    /// Gives the data of each event back, and its name with it.
+    async fn names(
+        &self,
+        context: &Context,
+        prefix: String,
+        names: Outgoing<String>,
+        events: Incoming<Event>,
+    ) -> Result<()>;
+    #[rpc(idempotent)]
+    async fn len(&self) -> Result<u64>;
+    /// Left as it is by implementations.
+    async fn nothing(&self, _: Outgoing<String>) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct Memory(std::sync::Mutex<Vec<Event>>);
+
+impl Journal for Memory {
+    async fn tail(&self, from: u64, mut events: Outgoing<Event>) -> Result<u64> {
+        let known = self.0.lock().unwrap().clone();
+        for event in known.iter().skip(from as usize) {
+            events.send(event).await?;
+        }
+        Ok(known.len() as u64)
+    }
+
+    async fn append(&self, context: &Context, mut events: Incoming<Event>) -> Result<u64> {
+        context.reply_metadata("journal", context.metadata("who").unwrap_or("nobody"));
+        let mut count = 0;
+        while let Some(event) = events.next().await {
+            let event = event?;
+            self.0.lock().unwrap().push(event);
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    async fn names(
+        &self,
+        _: &Context,
+        prefix: String,
+        mut names: Outgoing<String>,
+        mut events: Incoming<Event>,
+    ) -> Result<()> {
+        while let Some(event) = events.next().await {
+            names.send(&format!("{prefix}{}", event?.name)).await?;
+        }
+        Ok(())
+    }
+
+    async fn len(&self) -> Result<u64> {
+        Ok(self.0.lock().unwrap().len() as u64)
+    }
+}
+
+/// The items of an iterator, as those have them who use the combinators of other crates.
+struct Iter<I>(I);
+
+impl<I: Iterator + Unpin> futures_core::Stream for Iter<I> {
+    type Item = I::Item;
+
+    fn poll_next(
+        mut self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<I::Item>> {
+        std::task::Poll::Ready(self.0.next())
+    }
+}
+
+#[tokio::test]
+async fn a_service_trait_has_streams_and_its_client_too() {
+    for codec in Codec::ALL {
+        let server = Server::builder()
+            .register(Memory::default().into_service())
+            .bind("tcp@127.0.0.1:0");
+        let server = server.start().await.unwrap();
+        let journal = JournalClient::new(connect(&server, codec).await);
+
+        let call = journal.append().metadata("who", "a test").with_metadata();
+        let mut append = soon(call.into_future()).await.unwrap();
+        append.send(&Event::new(0)).await.unwrap();
+        let rest = Iter((1..5).map(Event::new));
+        soon(append.send_all(rest)).await.unwrap();
+        let reply = soon(append.reply()).await.unwrap();
+        assert_eq!(reply.value, 5);
+        assert_eq!(
+            reply.metadata,
+            [("journal".to_owned(), "a test".to_owned())]
+        );
+        assert_eq!(journal.len().await.unwrap(), 5);
+
+        let mut tail = soon(journal.tail(&2).into_future()).await.unwrap();
+        for number in 2..5 {
+            assert_eq!(
+                soon(tail.next()).await.unwrap().unwrap(),
+                Event::new(number)
+            );
+        }
+        assert!(soon(tail.next()).await.is_none());
+        assert_eq!(soon(tail.reply()).await.unwrap(), 5);
+
+        let prefix = "the ".to_owned();
+        let mut names = soon(journal.names(&prefix).into_future()).await.unwrap();
+        for number in 0..3 {
+            names.send(&Event::new(number)).await.unwrap();
+            let name = soon(names.next()).await.unwrap().unwrap();
+            assert_eq!(name, format!("the event {number}"), "{codec}");
+        }
+        soon(names.reply()).await.unwrap();
+
+        let mut nothing = soon(journal.nothing().into_future()).await.unwrap();
+        assert!(soon(nothing.next()).await.is_none());
+        until(|| running(&server) == 0).await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_tells_what_its_streams_consist_of() {
+    let server = Server::builder()
+        .register(Memory::default().into_service())
+        .bind("tcp@127.0.0.1:0");
+    let server = server.start().await.unwrap();
+    let services = farcall::describe_types(server.address(), PATIENCE).await;
+    let services = services.unwrap();
+    let methods = services[0].methods.iter();
+    let signatures: Vec<_> = methods
+        .map(|method| format!("{}{}", method.name, method.signature()))
+        .collect();
+    let event = "Event{Number uint; Name string; Data []byte}";
+    assert_eq!(
+        signatures,
+        [
+            format!("Journal.Append(struct{{}}, incoming {event}) uint"),
+            "Journal.Len(struct{}) uint".to_owned(),
+            format!("Journal.Names(string, incoming {event}, outgoing string) struct{{}}"),
+            "Journal.Nothing(struct{}, outgoing string) struct{}".to_owned(),
+            format!("Journal.Tail(uint, outgoing {event}) uint"),
+        ]
+    );
+    let append = &services[0].methods[0];
+    let schema = append.incoming.as_ref().unwrap();
+    let properties = &schema["$defs"]["Event"]["properties"];
+    assert_eq!(properties["Name"]["type"], "string", "{schema}");
+    assert!(append.outgoing.is_none());
+    let types = append.incoming_schema().unwrap();
+    assert_eq!(types.to_string(), event);
+    let seen = farcall::describe(server.address(), PATIENCE).await.unwrap();
+    assert_eq!(seen[0].methods[4].outgoing.as_deref(), Some(event));
+}

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
-use std::future::Future;
+use std::future::IntoFuture;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, Once};
@@ -24,8 +24,8 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 pub(crate) const PATIENCE: Duration = Duration::from_secs(25);
 
 /// The outcome of something that must not take for ever.
-pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, what)
+pub(crate) async fn soon<T>(what: impl IntoFuture<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, what.into_future())
         .await
         .expect("it should end soon")
 }
