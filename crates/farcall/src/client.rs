@@ -19,7 +19,7 @@ use tokio::time::timeout;
 pub use call::RawReply;
 pub use call::{Call, CallFuture, FromReply, Pending, Reply};
 pub(crate) use call::{CallOptions, InFlight};
-use connection::{Connection, NotBegun, connect_timed_out};
+use connection::{CallTurn, Connection, NotBegun, connect_timed_out};
 pub use streaming::{StreamCall, StreamReply, Streaming};
 
 use crate::channel::Via;
@@ -366,7 +366,7 @@ impl Client {
     ) -> Option<Result<InFlight>> {
         let connection = Arc::clone(self.0.current.load().as_ref()?);
         let deadline = self.deadline(options);
-        match InFlight::begin(connection, method, body, options, deadline, waker) {
+        match InFlight::begin(connection, method, body, options, deadline, waker, None) {
             Ok(in_flight) => Some(Ok(in_flight)),
             Err(NotBegun::Failed(error)) => Some(Err(error)),
             Err(NotBegun::Gone | NotBegun::Full) => None,
@@ -394,19 +394,18 @@ impl Client {
         let begin = async {
             loop {
                 let connection = self.connection().await?;
-                let begun = InFlight::begin(
-                    Arc::clone(&connection),
-                    method,
-                    body,
-                    options,
-                    deadline,
-                    None,
-                );
+                let begin = |turn: Option<&CallTurn<'_>>| {
+                    let connection = Arc::clone(&connection);
+                    InFlight::begin(connection, method, body, options, deadline, None, turn)
+                };
+                let begun = match begin(None) {
+                    Err(NotBegun::Full) => begin(Some(&connection.turn().await)),
+                    begun => begun,
+                };
                 match begun {
                     Ok(in_flight) => return Ok(in_flight),
                     Err(NotBegun::Failed(error)) => return Err(error),
-                    Err(NotBegun::Full) => connection.room().await,
-                    Err(NotBegun::Gone) => {}
+                    Err(NotBegun::Full | NotBegun::Gone) => {}
                 }
             }
         };

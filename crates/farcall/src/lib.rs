@@ -49,6 +49,21 @@
 //! - [`Error`] is what ends a call; [`Error::is_retryable`] tells whether the handler surely did not run.
 //! - [`Address`] and [`Target`] are the forms in which servers and clusters are named.
 //!
+//! # Beside argument and reply
+//!
+//! Everything here is agreed on in the handshake: a peer that is older, or Go's, goes without and calls on.
+//!
+//! | what | client | handler |
+//! |---|---|---|
+//! | deadline | [`Call::timeout`] | [`Context::deadline`]; calls that the handler makes end with it |
+//! | cancellation | dropping the call | its future is dropped |
+//! | metadata | [`Call::metadata`], [`Call::with_metadata`] | [`Context::metadata`], [`Context::reply_metadata`] |
+//! | code and details of an error | [`Error::code`], [`Error::details`] | [`Error::new`], [`Error::with_details`] |
+//! | no reply wanted | [`Call::one_way`], `#[rpc(one_way)]` | |
+//! | harmless when run twice | [`Call::idempotent`], `#[rpc(idempotent)]` | [`Context::is_idempotent`] |
+//! | is it there? | [`Client::ping`], [`ClientBuilder::keep_alive`] | |
+//! | compression | [`ClientBuilder::compression`] | |
+//!
 //! # Limits
 //!
 //! What a peer can make this process hold is bounded by [`Limits`] and the builders' settings; every bound has a default:

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use farcall_wire::{Body, BodyRef, Code, Message};
 
-use super::connection::{Connection, NotBegun, Received};
+use super::connection::{CallTurn, Connection, NotBegun, Received};
 use crate::channel::Via;
 use crate::stream::Directions;
 use crate::{Error, Result};
@@ -285,8 +285,9 @@ impl InFlight {
         options: &CallOptions,
         deadline: Option<Instant>,
         waker: Option<&Waker>,
+        turn: Option<&CallTurn<'_>>,
     ) -> Result<InFlight, NotBegun> {
-        let seq = connection.begin(method, body, options, deadline, waker)?;
+        let seq = connection.begin(method, body, options, deadline, waker, turn)?;
         Ok(InFlight {
             connection: seq.is_some().then_some(connection),
             seq: seq.unwrap_or_default(),

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use super::{CallOptions, Config};
 use crate::inbox::{Inbox, Kept};
-use crate::link::{Link, Sending, now, wake_all};
+use crate::link::{Link, Sending, Turn, now, wake_all};
 use crate::stream::carrier::{Carries, HasStreams, too_many};
 use crate::stream::table::{Arrived, Streams};
 use crate::transport::{ReadHalf, Stream};
@@ -71,11 +71,14 @@ enum State {
     Lost,
 }
 
+/// The right to begin a call before those that wait.
+pub(crate) type CallTurn<'a> = Turn<'a, Waiting>;
+
 /// Why a call could not begin on a connection.
 pub(crate) enum NotBegun {
     /// The connection takes no more calls: another one is needed.
     Gone,
-    /// Too much is queued, or too many calls run: wait for [`Connection::room`].
+    /// Too much is queued, or too many calls run: wait for [`Connection::turn`].
     Full,
     /// The argument cannot be encoded.
     Failed(Error),
@@ -154,7 +157,7 @@ impl Connection {
     }
 
     /// Sends a request. Its reply is to be polled for under the Seq returned, once now or when the waker was woken. There
-    /// is none for a one-way call.
+    /// is none for a one-way call. Whoever holds a turn goes before those who wait for one.
     pub(crate) fn begin(
         self: &Arc<Connection>,
         method: &str,
@@ -162,6 +165,7 @@ impl Connection {
         options: &CallOptions,
         deadline: Option<Instant>,
         waker: Option<&Waker>,
+        turn: Option<&CallTurn<'_>>,
     ) -> Result<Option<u64>, NotBegun> {
         if options.streams.is_some() && !self.features.stream {
             return Err(NotBegun::Failed(self.without_streams(method)));
@@ -171,7 +175,8 @@ impl Connection {
             State::Open => {}
             State::Draining | State::Lost => return Err(NotBegun::Gone),
         }
-        if !sending.has_room() || !sending.side.has_room() {
+        let goes_behind = turn.is_none() && sending.has_turns();
+        if !sending.has_room() || !sending.side.has_room() || goes_behind {
             return Err(NotBegun::Full);
         }
         let known = sending.side.calls.next_deadline();
@@ -278,9 +283,9 @@ impl Connection {
         &self.body_kind
     }
 
-    /// Waits until the connection takes more.
-    pub(crate) async fn room(&self) {
-        self.link.room(Waiting::has_room).await;
+    /// Waits until the connection takes another call, behind all calls that wait already.
+    pub(crate) async fn turn(&self) -> CallTurn<'_> {
+        self.link.turn(Waiting::has_room).await
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -358,10 +363,17 @@ impl Connection {
                 }
                 Ok(Step::Message { consumed, body }) => {
                     let body = match frames.expand(body, &mut room) {
-                        Ok(body) => Kept::copy(body),
+                        Ok(body) => body,
                         Err(violation) => break Err(violation),
                     };
-                    inbox.consume(consumed);
+                    let body = match inbox.ends_with(consumed, body) {
+                        Some(len) => inbox.take(consumed, len),
+                        None => {
+                            let kept = Kept::copy(body);
+                            inbox.consume(consumed);
+                            kept
+                        }
+                    };
                     let seq = frames.header().seq;
                     match frames.header().kind {
                         Kind::Ping => wake.extend(send_empty(&mut sending, Kind::Pong, seq)),
