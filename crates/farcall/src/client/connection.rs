@@ -62,6 +62,8 @@ pub(crate) struct Waiting {
     is_timing: bool,
     /// Counts the times that something came.
     heard: u64,
+    /// Why the server goes away, if it said so.
+    server_says: Option<String>,
 }
 
 enum State {
@@ -128,6 +130,7 @@ impl Connection {
                     state: State::Open,
                     is_timing: false,
                     heard: 0,
+                    server_says: None,
                 },
             ),
             body_kind: frames.body_kind(),
@@ -312,7 +315,10 @@ impl Connection {
         let mut sending = self.link.lock();
         let mut wake = sending.close();
         if !matches!(sending.side.state, State::Lost) {
-            let text = format!("the connection to {} ended: {why}", self.peer);
+            let mut text = format!("the connection to {} ended: {why}", self.peer);
+            if let Some(says) = &sending.side.server_says {
+                text += &format!("; it says: {says}");
+            }
             let error = Error::new(Code::Unavailable, text).with_reached(Reached::Unknown);
             let accepted = sending.accepted();
             // A request whose last byte the kernel did not take cannot have been run by anyone.
@@ -481,6 +487,9 @@ impl Waiting {
             Kind::GoAway => {
                 if let State::Open = self.state {
                     self.state = State::Draining;
+                }
+                if !header.error.is_empty() {
+                    self.server_says = Some(std::mem::take(&mut header.error));
                 }
             }
             Kind::Pong => {

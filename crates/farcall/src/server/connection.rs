@@ -418,6 +418,9 @@ impl Connection {
         if let Err(Trouble::Io(error)) = read {
             return Err(error.into());
         }
+        if let Err(Trouble::Violation(violation)) = &read {
+            self.say_go_away(&violation.to_string());
+        }
         let closed = self.link.lock().close();
         wake_all(closed);
         if let Ok(written) = (&mut writing.0).await {
@@ -439,7 +442,7 @@ impl Connection {
         let read = tokio::select! {
             read = &mut reading => read,
             () = is_draining(&mut draining) => {
-                self.say_go_away();
+                self.say_go_away("");
                 // A farcall peer moves to another connection and then ends this one. Others cannot be told, so
                 // their connection ends when nothing runs on it.
                 tokio::select! {
@@ -786,15 +789,15 @@ impl Connection {
         }
     }
 
-    /// Tells a peer that understands it to make no further calls here.
-    fn say_go_away(&self) {
+    /// Tells a peer that understands it to make no further calls here; and why, where that is the peer's own doing.
+    fn say_go_away(&self, why: &str) {
         if !self.features.drain {
             return;
         }
-        let sent = self
-            .link
-            .lock()
-            .send(Body::from(&()), |header| header.kind = Kind::GoAway);
+        let sent = self.link.lock().send(Body::from(&()), |header| {
+            header.kind = Kind::GoAway;
+            header.error.push_str(why);
+        });
         wake_all(sent.ok().flatten());
     }
 
