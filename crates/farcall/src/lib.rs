@@ -45,6 +45,8 @@
 //!   TinyRPC's, Go's `net/rpc`, JSON-RPC, or HTTP (`POST /rpc/Service.Method`, a debug page at `/debug/farcall`).
 //! - [`Client`] calls one server, [`Cluster`] whichever of many is chosen. [`Channel`] is either: typed clients are made
 //!   of it.
+//! - [`Incoming`] and [`Outgoing`] are streams of items beside a call's argument and reply: a method takes them after its
+//!   argument, and its caller gets a [`Streaming`].
 //! - [`discover`] is who is there, [`registry`] who keeps the list, [`balance`] who gets a call.
 //! - [`Error`] is what ends a call; [`Error::is_retryable`] tells whether the handler surely did not run.
 //! - [`Address`] and [`Target`] are the forms in which servers and clusters are named.
@@ -68,7 +70,8 @@
 //!
 //! What a peer can make this process hold is bounded by [`Limits`] and the builders' settings; every bound has a default:
 //! 8 KiB and 10 s for the opening of a connection, 4 MiB for a message, 128 levels of nesting, 256 handlers at work for
-//! a connection, 1 MiB of queued replies before a connection is read from no more, 10,000 connections.
+//! a connection, 256 KiB of items for a stream each way, 1 MiB of queued replies before a connection is read from no
+//! more, 10,000 connections.
 //!
 //! # Types
 //!

@@ -30,8 +30,10 @@ async fn soon<T>(what: impl Future<Output = T>) -> T {
         .expect("it should end soon")
 }
 
-async fn start(taken: &Arc<AtomicU64>) -> Server {
+/// A server that counts the bytes that it was sent, and the items that it sends.
+async fn start(taken: &Arc<AtomicU64>, given: &Arc<AtomicU64>) -> Server {
     let (put, upload) = (Arc::clone(taken), Arc::clone(taken));
+    let given = Arc::clone(given);
     let server = Server::builder()
         .method("Store.Put", move |bytes: Vec<u8>| {
             let put = Arc::clone(&put);
@@ -56,14 +58,18 @@ async fn start(taken: &Arc<AtomicU64>) -> Server {
         )
         .streaming(
             "Store.Download",
-            |_: Context, len: u64, _: Incoming<NoItems>, mut parts: Outgoing<Vec<u8>>| async move {
-                let mut left = len as usize;
-                while left > 0 {
-                    let part = vec![7; left.min(ITEM_LEN)];
-                    left -= part.len();
-                    parts.send(&part).await?;
+            move |_: Context, len: u64, _: Incoming<NoItems>, mut parts: Outgoing<Vec<u8>>| {
+                let given = Arc::clone(&given);
+                async move {
+                    let mut left = len as usize;
+                    while left > 0 {
+                        let part = vec![7; left.min(ITEM_LEN)];
+                        left -= part.len();
+                        parts.send(&part).await?;
+                        given.fetch_add(1, Ordering::SeqCst);
+                    }
+                    Ok(len)
                 }
-                Ok(len)
             },
         )
         .bind("tcp@127.0.0.1:0");
@@ -131,7 +137,8 @@ async fn send_without_holding(server: &Server) -> Option<String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_body_larger_than_memory_is_refused_as_one_message_and_passes_as_a_stream() {
     let taken = Arc::default();
-    let server = start(&taken).await;
+    let given = Arc::default();
+    let server = start(&taken, &given).await;
 
     let (says, most) = peak(soon(send_without_holding(&server))).await;
     println!("refused: at most {} KiB of heap", most >> 10);
@@ -172,6 +179,35 @@ async fn a_body_larger_than_memory_is_refused_as_one_message_and_passes_as_a_str
         assert!(most < MEMORY_MAX, "{codec}: {most} bytes");
     }
     assert_eq!(taken.load(Ordering::SeqCst), 3 * BODY_LEN as u64);
+
+    // Whoever does not take what was asked for costs neither side more than the window.
+    let client_of_many = client(&server, Codec::Postcard).await;
+    given.store(0, Ordering::SeqCst);
+    let stalled = async {
+        let (len, nothing) = (BODY_LEN as u64, Vec::<u8>::new());
+        let mut streams = Vec::new();
+        for _ in 0..10 {
+            let call = client_of_many.stream::<NoItems, Vec<u8>, u64>("Store.Download", &len);
+            streams.push(call.await.unwrap());
+        }
+        // Until nothing moves any more, while other calls go on.
+        let mut before = u64::MAX;
+        while before != given.load(Ordering::SeqCst) {
+            before = given.load(Ordering::SeqCst);
+            for _ in 0..50 {
+                let put = client_of_many.call::<u64>("Store.Put", &nothing);
+                assert_eq!(put.await.unwrap(), 0);
+            }
+        }
+        streams
+    };
+    let (streams, most) = peak(soon(stalled)).await;
+    println!("ten stalled: at most {} KiB of heap", most >> 10);
+    // Four items fill a window of 256 KiB, or come so near to it that a fifth one goes.
+    let given = given.load(Ordering::SeqCst);
+    assert!((10..=50).contains(&given), "{given} items");
+    assert!(most < 16 * MIB, "{most} bytes");
+    drop(streams);
 
     // Whoever has the memory to send it all the same reads why it was no use.
     let body = vec![7_u8; BODY_LEN];

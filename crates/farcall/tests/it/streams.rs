@@ -165,6 +165,14 @@ fn builder(seen: &Seen) -> ServerBuilder {
             },
         )
         .streaming(
+            "Items.Discard",
+            |_: Context, _: (), items: Incoming<Vec<u8>>, mut out: Outgoing<u64>| async move {
+                drop(items);
+                out.send(&1).await?;
+                std::future::pending::<Result<u64>>().await
+            },
+        )
+        .streaming(
             "Items.First",
             |_: Context, _: (), mut numbers: Incoming<i64>, _: Outgoing<NoItems>| async move {
                 numbers.next().await.unwrap_or(Ok(0))
@@ -441,6 +449,69 @@ async fn a_slow_consumer_stalls_its_own_stream_and_nothing_else() {
         );
         drop(slow);
         is_idle(&server, &client).await;
+    }
+}
+
+#[tokio::test]
+async fn a_handler_may_drop_its_items_and_go_on() {
+    for codec in Codec::ALL {
+        let (server, client) = pair(codec, &Seen::default()).await;
+        let call = client.stream::<Vec<u8>, u64, u64>("Items.Discard", &());
+        let (mut out, mut items, reply) = soon(call.into_future()).await.unwrap().split();
+        assert_eq!(soon(items.next()).await.unwrap().unwrap(), 1);
+        // Many windows full: they are taken, and kept nowhere.
+        let item = vec![3; 10_000];
+        for _ in 0..300 {
+            soon(out.send(&item)).await.unwrap();
+        }
+        out.finish();
+        drop((items, reply));
+        is_idle(&server, &client).await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_ignores_the_window_loses_its_call_and_keeps_its_connection() {
+    for codec in Codec::ALL {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("tcp@{}", listener.local_addr().unwrap());
+        let serving = tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut peer = Raw::accept(stream, all()).await;
+            let (request, _) = peer.receive().await.unwrap();
+            assert_eq!(request.service_method, "Any.Thing");
+            for _ in 0..100 {
+                let item = peer.message(&vec![1_u8; 10_000], |header| {
+                    header.kind = Kind::Item;
+                    header.seq = request.seq;
+                });
+                peer.write(&item).await;
+            }
+            let (cancel, _) = peer.receive().await.unwrap();
+            assert_eq!((cancel.kind, cancel.seq), (Kind::Cancel, request.seq));
+            let (request, body) = peer.receive().await.unwrap();
+            let text: String = peer.decode(&body);
+            let reply = peer.message(&text, |header| header.seq = request.seq);
+            peer.write(&reply).await;
+        });
+        let builder = Client::builder(address.parse().unwrap()).codec(codec);
+        let client = builder.connect().await.unwrap();
+        let call = client.stream::<NoItems, Vec<u8>, ()>("Any.Thing", &());
+        let (_, mut items, reply) = soon(call.into_future()).await.unwrap().split();
+        let error = soon(reply).await.unwrap_err();
+        assert_eq!(error.code(), Code::ResourceExhausted, "{codec}");
+        let mut count = 0;
+        let error = loop {
+            match soon(items.next()).await.unwrap() {
+                Ok(_) => count += 1,
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.code(), Code::ResourceExhausted);
+        assert!((10..=30).contains(&count), "{count} items were held");
+        let said: String = client.call("Echo.Say", &"hello".to_owned()).await.unwrap();
+        assert_eq!(said, "hello");
+        soon(serving).await.unwrap();
     }
 }
 

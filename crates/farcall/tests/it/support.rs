@@ -184,18 +184,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
     }
 }
 
-/// A server as TinyRPC's, which gives so many requests their arguments back.
-pub(crate) async fn echo_as_tiny_rpc(mut stream: TcpStream, requests: usize) {
-    let mut hello = Vec::new();
-    while hello.last() != Some(&b'\n') {
-        hello.push(soon(stream.read_u8()).await.unwrap());
+impl Raw {
+    /// A server whose handshake is done, with these features.
+    pub(crate) async fn accept(mut stream: TcpStream, features: Features) -> Raw {
+        let mut hello = Vec::new();
+        while hello.last() != Some(&b'\n') {
+            hello.push(soon(stream.read_u8()).await.unwrap());
+        }
+        let (hello, _) = Hello::read(&hello, &Limits::default()).unwrap().unwrap();
+        let codec = hello.codec().unwrap();
+        let mut ack = Vec::new();
+        Hello::new(codec, 0, 0, features).write(&mut ack);
+        stream.write_all(&ack).await.unwrap();
+        Raw::opened(stream, Framing::Farcall(codec), Side::Server)
     }
-    let (hello, _) = Hello::read(&hello, &Limits::default()).unwrap().unwrap();
-    let codec = hello.codec().unwrap();
-    let mut ack = Vec::new();
-    Hello::new(codec, 0, 0, Features::default()).write(&mut ack);
-    stream.write_all(&ack).await.unwrap();
-    let mut peer = Raw::opened(stream, Framing::Farcall(codec), Side::Server);
+}
+
+/// A server as TinyRPC's, which gives so many requests their arguments back.
+pub(crate) async fn echo_as_tiny_rpc(stream: TcpStream, requests: usize) {
+    let mut peer = Raw::accept(stream, Features::default()).await;
     for _ in 0..requests {
         let (request, body) = peer.receive().await.unwrap();
         let text: String = peer.decode(&body);
