@@ -6,7 +6,7 @@ use farcall_wire::{Body, Dynamic, Message};
 
 use crate::client::{CallOptions, InFlight, RawReply};
 use crate::stream::carrier::Held;
-use crate::{Call, Client, Cluster, Items, Pending, Result, StreamCall, Target};
+use crate::{Call, Client, Cluster, FromReply, Items, Pending, Result, StreamCall, Target};
 
 /// A client of one server or of a cluster: what a typed client is made of.
 #[derive(Clone, Debug)]
@@ -58,6 +58,15 @@ impl Channel {
         args: &'a impl Message,
     ) -> StreamCall<'a, Up, Down, R> {
         StreamCall::new(self.via(), method, Body::from(args))
+    }
+
+    /// Calls with streams of items and an argument that has no Rust type. See [`Client::stream_dynamic`].
+    pub fn stream_dynamic<'a, Up: Items, Down: Items, R: FromReply>(
+        &'a self,
+        method: &'a str,
+        args: &'a Dynamic,
+    ) -> StreamCall<'a, Up, Down, R> {
+        StreamCall::new(self.via(), method, Body::Dynamic(args))
     }
 
     /// Begins a call now. See [`Client::go`].

@@ -292,6 +292,20 @@ impl Client {
         StreamCall::new(Via::Client(self), method, Body::from(args))
     }
 
+    /// Calls `Service.Method` with streams of items and an argument that has no Rust type. Items that have none either are
+    /// [`crate::Json`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::stream`], and when the JSON does not fit its type.
+    pub fn stream_dynamic<'a, Up: Items, Down: Items, R: FromReply>(
+        &'a self,
+        method: &'a str,
+        args: &'a Dynamic,
+    ) -> StreamCall<'a, Up, Down, R> {
+        StreamCall::new(Via::Client(self), method, Body::Dynamic(args))
+    }
+
     /// Asks the server whether it is there, connecting first if need be, and tells how long the answer took. No service
     /// has to be registered for it.
     ///

@@ -24,8 +24,8 @@ use crate::client::{CallOptions, InFlight, RawReply};
 use crate::discover::{Discover, Snapshot};
 use crate::stream::carrier::Held;
 use crate::{
-    Address, Call, Client, Code, Error, Items, Pending, Reached, Result, StreamCall, context,
-    registry,
+    Address, Call, Client, Code, Error, FromReply, Items, Pending, Reached, Result, StreamCall,
+    context, registry,
 };
 
 type Fleet = fleet::Fleet<Client>;
@@ -181,6 +181,15 @@ impl Cluster {
         args: &'a impl Message,
     ) -> StreamCall<'a, Up, Down, R> {
         StreamCall::new(Via::Cluster(self), method, Body::from(args))
+    }
+
+    /// Calls with streams of items and an argument that has no Rust type. See [`Client::stream_dynamic`].
+    pub fn stream_dynamic<'a, Up: Items, Down: Items, R: FromReply>(
+        &'a self,
+        method: &'a str,
+        args: &'a Dynamic,
+    ) -> StreamCall<'a, Up, Down, R> {
+        StreamCall::new(Via::Cluster(self), method, Body::Dynamic(args))
     }
 
     /// Begins a call now, and gives a handle to its outcome. See [`Client::go`].

@@ -125,7 +125,7 @@ pub use farcall_wire::{Codec, Compression, Dynamic, Limits, Message};
 pub use registry::Registry;
 pub use router::{Method, MethodSnapshot, RegisterError, Service, ServiceSnapshot};
 pub use server::{Handle, Server, ServerBuilder, StartError};
-pub use stream::{Incoming, Items, NoItems, Outgoing};
+pub use stream::{Incoming, Items, Json, NoItems, Outgoing};
 
 /// What the attributes' code refers to. No part of the interface.
 #[doc(hidden)]

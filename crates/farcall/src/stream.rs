@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use farcall_gob::Schema;
-use farcall_wire::{Body, Message};
+use farcall_wire::{Body, BodyRef, DecodeError, Dynamic, Message};
 use futures_core::Stream;
 
 use self::carrier::{Carrier, Waits};
@@ -59,6 +59,22 @@ impl Items for NoItems {
 
     fn unfit() -> Option<String> {
         None
+    }
+}
+
+/// A value as JSON, for callers that have no Rust type for it: an item of a stream, or a reply. Servers have types.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Json(pub serde_json::Value);
+
+impl Items for Json {
+    const EXIST: bool = true;
+
+    fn schema() -> Option<Schema> {
+        None
+    }
+
+    fn unfit() -> Option<String> {
+        Some("a server has to tell their type; use one with #[farcall::message]".to_owned())
     }
 }
 
@@ -126,10 +142,28 @@ impl<T: Message> Incoming<T> {
     /// after all items that were sent before, and then there is `None`. An item that does not fit the type is
     /// [`Code::InvalidArgument`], and the next one may fit.
     pub async fn next(&mut self) -> Option<Result<T>> {
-        poll_fn(|context| self.poll_item(context)).await
+        poll_fn(|context| self.poll_item(context, |body| body.decode())).await
     }
+}
 
-    fn poll_item(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<T>>> {
+impl Incoming<Json> {
+    /// The next item, in whichever codec the connection speaks. See the other `next`.
+    ///
+    /// # Errors
+    ///
+    /// As for items of Rust types. postcard's bytes do not tell their types.
+    pub async fn next(&mut self) -> Option<Result<Json>> {
+        let decode = |body: BodyRef<'_>| body.to_plain_json().map(Json);
+        poll_fn(|context| self.poll_item(context, decode)).await
+    }
+}
+
+impl<T> Incoming<T> {
+    fn poll_item(
+        &mut self,
+        context: &mut Context<'_>,
+        decode: impl FnOnce(BodyRef<'_>) -> Result<T, DecodeError>,
+    ) -> Poll<Option<Result<T>>> {
         if self.is_over {
             return Poll::Ready(None);
         }
@@ -138,7 +172,7 @@ impl<T: Message> Incoming<T> {
         Poll::Ready(match taken {
             Ok(Some(item)) => {
                 let body = lane.body_kind().body(item.bytes());
-                Some(body.decode().map_err(|error| {
+                Some(decode(body).map_err(|error| {
                     let text = format!("an item does not fit the type asked for: {error}");
                     Error::new(Code::InvalidArgument, text)
                 }))
@@ -159,7 +193,7 @@ impl<T: Message> Stream for Incoming<T> {
     type Item = Result<T>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<T>>> {
-        self.poll_item(context)
+        self.poll_item(context, |body| body.decode())
     }
 }
 
@@ -238,7 +272,7 @@ impl<T: Message> Outgoing<T> {
     /// What ended the call, or the connection under it: nobody takes items any more. [`Code::InvalidArgument`] when
     /// the item cannot be encoded; the stream goes on then.
     pub async fn send(&mut self, item: &T) -> Result<()> {
-        poll_fn(|context| self.poll_send(item, context)).await
+        poll_fn(|context| self.poll_send(Body::from(item), context)).await
     }
 
     /// Sends every item of a stream, and returns at its end. More can be sent after it.
@@ -253,7 +287,20 @@ impl<T: Message> Outgoing<T> {
         }
         Ok(())
     }
+}
 
+impl Outgoing<Json> {
+    /// Sends an item that has no Rust type. See the other `send`.
+    ///
+    /// # Errors
+    ///
+    /// As for items of Rust types, and when the JSON does not fit its type.
+    pub async fn send(&mut self, item: &Dynamic) -> Result<()> {
+        poll_fn(|context| self.poll_send(Body::Dynamic(item), context)).await
+    }
+}
+
+impl<T: Items> Outgoing<T> {
     /// Says that there are no more items. The call goes on, and its reply is still to come.
     pub fn finish(mut self) {
         self.end(None);
@@ -265,13 +312,12 @@ impl<T: Message> Outgoing<T> {
         self.end(Some(error));
     }
 
-    fn poll_send(&mut self, item: &T, context: &mut Context<'_>) -> Poll<Result<()>> {
+    fn poll_send(&mut self, item: Body<'_>, context: &mut Context<'_>) -> Poll<Result<()>> {
         if self.is_over {
             let text = "no item can follow those that were finished";
             return Poll::Ready(Err(Error::new(Code::FailedPrecondition, text)));
         }
-        self.lane
-            .poll_send(Body::from(item), &mut self.waits, context)
+        self.lane.poll_send(item, &mut self.waits, context)
     }
 }
 

@@ -11,7 +11,7 @@ use farcall_wire::{Body, BodyRef, Code, Message};
 
 use super::connection::{CallTurn, Connection, NotBegun, Received};
 use crate::channel::Via;
-use crate::stream::Directions;
+use crate::stream::{Directions, Json};
 use crate::{Error, Result};
 
 /// What a caller can say about one call.
@@ -139,6 +139,12 @@ pub trait FromReply: Sized {
 impl<R: Message> FromReply for R {
     fn from_raw(raw: RawReply) -> Result<R> {
         raw.decode()
+    }
+}
+
+impl FromReply for Json {
+    fn from_raw(raw: RawReply) -> Result<Json> {
+        raw.to_plain_json().map(Json)
     }
 }
 
