@@ -605,9 +605,14 @@ impl Connection {
     }
 
     fn cancel(&self, seq: u64) {
-        self.end_streams(seq, Code::Cancelled, "the caller gave the call up");
+        let mut wake = Vec::new();
         let handle = {
-            let sending = self.link.lock();
+            let mut sending = self.link.lock();
+            let streams = &mut sending.side.streams;
+            if !streams.is_empty() {
+                let error = Error::new(Code::Cancelled, "the caller gave the call up");
+                streams.end(seq, Some(&error), &mut wake);
+            }
             let mut tasks = sending.side.running.iter().map(|(_, task)| task);
             // A handler that is not filed has ended: there is nothing to stop.
             let cancelled = tasks.find(|task| task.request.seq == seq);
@@ -616,6 +621,7 @@ impl Connection {
         if let Some(handle) = handle {
             handle.abort();
         }
+        wake_all(wake);
     }
 
     fn call(self: &Arc<Self>, header: &mut Header, body: BodyRef<'_>) -> bool {
@@ -775,7 +781,7 @@ impl Connection {
             None => sending.send(Body::from(&()), fill).ok().flatten(),
         };
         drop(sending);
-        wake.extend(sent);
+        wake_all(sent);
         wake_all(wake);
     }
 
@@ -877,17 +883,6 @@ impl Connection {
         if let Some(handle) = handle {
             handle.abort();
         }
-    }
-
-    fn end_streams(&self, seq: u64, code: Code, why: &str) {
-        let mut wake = Vec::new();
-        let mut sending = self.link.lock();
-        if !sending.side.streams.is_empty() {
-            let error = Error::new(code, why);
-            sending.side.streams.end(seq, Some(&error), &mut wake);
-        }
-        drop(sending);
-        wake_all(wake);
     }
 }
 

@@ -10,10 +10,11 @@ use farcall::{
     Result, Server, ServerBuilder,
 };
 use farcall_wire::{Credit, Features, Flags, Kind};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, oneshot};
 
-use crate::support::{PATIENCE, Raw, counts, place, running, soon, until};
+use crate::support::{PATIENCE, Raw, counts, place, running, soon, to_end, until};
 
 /// What travels: more than a number, so that codecs have something to do.
 #[farcall::message]
@@ -173,6 +174,16 @@ fn builder(seen: &Seen) -> ServerBuilder {
             },
         )
         .streaming(
+            "Items.Panic",
+            |_: Context, _: (), mut numbers: Incoming<u64>, mut out: Outgoing<u64>| async move {
+                while let Some(Ok(number)) = numbers.next().await {
+                    out.send(&number).await?;
+                    assert!(number < 3, "asked to panic");
+                }
+                Ok(())
+            },
+        )
+        .streaming(
             "Items.First",
             |_: Context, _: (), mut numbers: Incoming<i64>, _: Outgoing<NoItems>| async move {
                 numbers.next().await.unwrap_or(Ok(0))
@@ -303,6 +314,82 @@ async fn an_error_of_the_handler_follows_its_items_and_is_the_reply() {
             assert_eq!(error.code(), Code::DataLoss, "{codec}");
         }
         is_idle(&server, &client).await;
+    }
+}
+
+#[tokio::test]
+async fn a_handler_that_panics_between_items_ends_its_call_alone() {
+    for codec in Codec::ALL {
+        let (server, client) = pair(codec, &Seen::default()).await;
+        let call = client.stream::<u64, u64, ()>("Items.Panic", &());
+        let mut both = soon(call.into_future()).await.unwrap();
+        for number in 0..=3 {
+            both.send(&number).await.unwrap();
+            assert_eq!(soon(both.next()).await.unwrap().unwrap(), number);
+        }
+        let error = soon(both.next()).await.unwrap().unwrap_err();
+        assert_eq!(error.code(), Code::Internal, "{codec}");
+        let late = soon(both.send(&4)).await.unwrap_err();
+        assert_eq!(late.code(), Code::Internal, "what ended the call");
+        assert_eq!(soon(both.reply()).await.unwrap_err().code(), Code::Internal);
+        let said: String = client.call("Echo.Say", &"hello".to_owned()).await.unwrap();
+        assert_eq!(said, "hello");
+        is_idle(&server, &client).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_the_windows_and_the_sizes_no_item_is_lost_or_overtaken() {
+    let seen = Seen::default();
+    // A generator of the test's own, so that a failure can be seen again.
+    let mut state = 7_u64;
+    let mut random = move |below: u64| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (state >> 33) % below
+    };
+    for round in 0..24 {
+        let codec = Codec::ALL[round % 4];
+        let limits = |window: u64| Limits {
+            stream_window: window as usize,
+            ..Limits::default()
+        };
+        let window = [1, 100, 5_000, 300_000];
+        let ours = limits(window[random(4) as usize]);
+        let server = builder(&seen).limits(limits(window[random(4) as usize]));
+        let server = server.bind("tcp@127.0.0.1:0").start().await.unwrap();
+        let client = Client::builder(server.address().clone()).codec(codec);
+        let client = client.limits(ours).connect().await.unwrap();
+        let sizes: Vec<u64> = (0..100)
+            .map(|_| {
+                let most = [10, 1000, 50_000][random(3) as usize];
+                random(most)
+            })
+            .collect();
+        let event = move |number: usize, size: u64| Event {
+            number: number as u64,
+            name: format!("round {round}"),
+            data: vec![number as u8; size as usize],
+        };
+        let call = client.stream::<Event, Event, u64>("Items.Double", &());
+        let (mut out, mut items, reply) = soon(call.into_future()).await.unwrap().split();
+        let sent = sizes.clone();
+        let sending = tokio::spawn(async move {
+            for (number, size) in sent.into_iter().enumerate() {
+                out.send(&event(number, size)).await.unwrap();
+            }
+            out.finish();
+        });
+        for (number, size) in sizes.into_iter().enumerate() {
+            for _ in 0..2 {
+                let item = soon(items.next()).await.unwrap().unwrap();
+                assert_eq!(item, event(number, size), "round {round}");
+            }
+        }
+        assert!(soon(items.next()).await.is_none());
+        soon(sending).await.unwrap();
+        assert_eq!(soon(reply).await.unwrap(), 100);
     }
 }
 
@@ -843,6 +930,15 @@ async fn peers_without_streams_are_told_so_and_stay_connected() {
         let said: String = client.call("Echo.Say", &"hello".to_owned()).await.unwrap();
         assert_eq!(said, "hello");
     }
+    // Anyone with curl.
+    let mut stream = tokio::net::TcpStream::connect(place(&server))
+        .await
+        .unwrap();
+    let post = "POST /rpc/Items.Tail HTTP/1.0\r\nContent-Length: 1\r\n\r\n3";
+    stream.write_all(post.as_bytes()).await.unwrap();
+    let answer = String::from_utf8(to_end(&mut stream).await).unwrap();
+    assert!(answer.starts_with("HTTP/1.0 404"), "{answer}");
+    assert!(answer.contains("came over HTTP"), "{answer}");
     until(|| running(&server) == 0).await;
 }
 
