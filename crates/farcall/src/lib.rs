@@ -44,7 +44,8 @@
 //! - [`Server`] serves services on sockets. One port answers every client in the language it opens with: farcall's,
 //!   TinyRPC's, Go's `net/rpc`, JSON-RPC, or HTTP (`POST /rpc/Service.Method`, a debug page at `/debug/farcall`).
 //! - [`Client`] calls one server, [`Cluster`] whichever of many is chosen. [`Channel`] is either: typed clients are made
-//!   of it.
+//!   of it. Connections are made when calls need them, and again when they were lost: [`Client`] tells what calls do
+//!   meanwhile, [`ClientBuilder`] what can be set.
 //! - [`Incoming`] and [`Outgoing`] are streams of items beside a call's argument and reply: a method takes them after its
 //!   argument, and its caller gets a [`Streaming`].
 //! - [`discover`] is who is there, [`registry`] who keeps the list, [`balance`] who gets a call.
@@ -82,6 +83,7 @@
 mod error;
 
 mod address;
+mod backoff;
 mod slab;
 mod transport;
 
@@ -112,8 +114,8 @@ mod server;
 pub use address::{Address, AddressError, Dialect, Target, Transport};
 pub use channel::Channel;
 pub use client::{
-    Call, CallFuture, Client, ClientBuilder, FromReply, Pending, Reply, StreamCall, StreamReply,
-    Streaming,
+    Call, CallFuture, Client, ClientBuilder, ClientState, FromReply, Pending, Reply, StreamCall,
+    StreamReply, Streaming,
 };
 pub use cluster::{Cluster, ClusterBuilder};
 pub use context::Context;

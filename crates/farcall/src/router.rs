@@ -91,7 +91,7 @@ pub struct Method {
     incoming: Option<Schema>,
     outgoing: Option<Schema>,
     /// Why it cannot be registered: its argument or its reply cannot travel.
-    unfit: Option<String>,
+    unfit: Option<Unfit>,
     handler: Box<Handler>,
     counters: Counters,
 }
@@ -173,11 +173,12 @@ impl Method {
         Fut: Future<Output = Result<R>> + Send + 'static,
     {
         let items = || {
-            let (role, error) = match (Up::unfit(), Down::unfit()) {
-                (Some(error), _) => ("incoming", error),
-                (None, error) => ("outgoing", error?),
+            let (role, (path, why)) = match (Up::unfit(), Down::unfit()) {
+                (Some(unfit), _) => ("incoming", unfit),
+                (None, unfit) => ("outgoing", unfit?),
             };
-            Some(format!("its {role} items cannot travel: {error}"))
+            let reason = format!("its {role} items cannot travel: {why}");
+            Some(Unfit { path, reason })
         };
         Method {
             name: name.into(),
@@ -193,11 +194,11 @@ impl Method {
                 .or_else(items),
             handler: Box::new(move |context, body, replier| {
                 let Replier { to, request } = replier;
-                let lane = Arc::clone(&to).streams(&request, Up::EXIST)?;
-                let open = CloseOnDrop(Arc::clone(&lane));
+                let carrier = Arc::clone(&to).streams(&request, Up::EXIST)?;
+                let open = CloseOnDrop(Arc::clone(&carrier));
                 let args = decode_argument::<A>(body)?;
-                let incoming = Incoming::new(Arc::clone(&lane));
-                let running = handler(context, args, incoming, Outgoing::new(lane, false));
+                let incoming = Incoming::new(Arc::clone(&carrier));
+                let running = handler(context, args, incoming, Outgoing::new(carrier, false));
                 Ok(Box::pin(async move {
                     let reply = running.await?;
                     // No item follows the reply, whoever still holds what sends them.
@@ -320,9 +321,18 @@ fn decode_argument<A: Message>(body: BodyRef<'_>) -> Result<A> {
 }
 
 /// Why values of a type cannot travel, if they cannot.
-fn unfit<T: Message>(role: &str) -> Option<String> {
+fn unfit<T: Message>(role: &str) -> Option<Unfit> {
     let error = Schema::try_of::<T>().err()?;
-    Some(format!("its {role} cannot travel: {error}"))
+    Some(Unfit {
+        path: error.path().to_owned(),
+        reason: format!("its {role} cannot travel: {error}"),
+    })
+}
+
+/// Where in an argument or a reply the type is that cannot travel, and why.
+struct Unfit {
+    path: String,
+    reason: String,
 }
 
 impl fmt::Debug for Method {
@@ -378,7 +388,9 @@ pub enum RegisterError {
     BadType {
         /// The method's whole name.
         method: String,
-        /// Which of the two, the path of the field, and the reason.
+        /// The way to the field, in the wire's names: `Order.Lines[].Price`. Empty if it is the type itself.
+        path: String,
+        /// Which of the two, the path of the field, and the reason, for people.
         reason: String,
     },
 }
@@ -392,7 +404,7 @@ impl fmt::Display for RegisterError {
             RegisterError::DuplicateMethod(name) => {
                 write!(f, "{name} is there twice: rename one of the methods")
             }
-            RegisterError::BadType { method, reason } => write!(f, "{method}: {reason}"),
+            RegisterError::BadType { method, reason, .. } => write!(f, "{method}: {reason}"),
             RegisterError::BadName(name) => write!(
                 f,
                 "{name:?} cannot stand in Service.Method: a name is not empty, has no white space, and a method has no dot"
@@ -529,9 +541,10 @@ impl Entry {
             return Err(RegisterError::BadName(method.name));
         }
         let whole = format!("{service}.{}", method.name);
-        if let Some(reason) = method.unfit {
+        if let Some(Unfit { path, reason }) = method.unfit {
             return Err(RegisterError::BadType {
                 method: whole,
+                path,
                 reason,
             });
         }

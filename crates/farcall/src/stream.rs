@@ -28,9 +28,9 @@ pub trait Items: Send + Sync + 'static {
     #[doc(hidden)]
     fn schema() -> Option<Schema>;
 
-    /// Why items of this type cannot travel, if they cannot.
+    /// If items of this type cannot travel: the path of the field, and why.
     #[doc(hidden)]
-    fn unfit() -> Option<String>;
+    fn unfit() -> Option<(String, String)>;
 }
 
 /// Says that a call has no stream in one direction.
@@ -44,9 +44,9 @@ impl<T: Message> Items for T {
         Some(Schema::of::<T>())
     }
 
-    fn unfit() -> Option<String> {
+    fn unfit() -> Option<(String, String)> {
         let error = Schema::try_of::<T>().err()?;
-        Some(error.to_string())
+        Some((error.path().to_owned(), error.to_string()))
     }
 }
 
@@ -57,7 +57,7 @@ impl Items for NoItems {
         None
     }
 
-    fn unfit() -> Option<String> {
+    fn unfit() -> Option<(String, String)> {
         None
     }
 }
@@ -73,8 +73,9 @@ impl Items for Json {
         None
     }
 
-    fn unfit() -> Option<String> {
-        Some("a server has to tell their type; use one with #[farcall::message]".to_owned())
+    fn unfit() -> Option<(String, String)> {
+        let why = "a server has to tell their type; use one with #[farcall::message]";
+        Some((String::new(), why.to_owned()))
     }
 }
 
@@ -114,16 +115,16 @@ pub(crate) struct Directions {
 /// ```
 #[must_use = "items that nobody takes are dropped"]
 pub struct Incoming<T> {
-    lane: Arc<dyn Carrier>,
+    carrier: Arc<dyn Carrier>,
     waits: Waits,
     is_over: bool,
     item: PhantomData<fn() -> T>,
 }
 
 impl<T> Incoming<T> {
-    pub(crate) fn new(lane: Arc<dyn Carrier>) -> Incoming<T> {
+    pub(crate) fn new(carrier: Arc<dyn Carrier>) -> Incoming<T> {
         Incoming {
-            lane,
+            carrier,
             waits: Waits::default(),
             is_over: false,
             item: PhantomData,
@@ -167,11 +168,11 @@ impl<T> Incoming<T> {
         if self.is_over {
             return Poll::Ready(None);
         }
-        let Incoming { lane, waits, .. } = self;
-        let taken = ready!(lane.poll_next(waits, context));
+        let Incoming { carrier, waits, .. } = self;
+        let taken = ready!(carrier.poll_next(waits, context));
         Poll::Ready(match taken {
             Ok(Some(item)) => {
-                let body = lane.body_kind().body(item.bytes());
+                let body = carrier.body_kind().body(item.bytes());
                 Some(decode(body).map_err(|error| {
                     let text = format!("an item does not fit the type asked for: {error}");
                     Error::new(Code::InvalidArgument, text)
@@ -199,8 +200,8 @@ impl<T: Message> Stream for Incoming<T> {
 
 impl<T> Drop for Incoming<T> {
     fn drop(&mut self) {
-        self.lane.leave(&mut self.waits);
-        self.lane.unwanted();
+        self.carrier.leave(&mut self.waits);
+        self.carrier.unwanted();
     }
 }
 
@@ -235,7 +236,7 @@ impl<T> fmt::Debug for Incoming<T> {
 /// ```
 #[must_use = "dropping it sends nothing"]
 pub struct Outgoing<T> {
-    lane: Arc<dyn Carrier>,
+    carrier: Arc<dyn Carrier>,
     waits: Waits,
     /// True where the end of the items is said by a message of its own: at the client, until it was said.
     says_end: bool,
@@ -244,9 +245,9 @@ pub struct Outgoing<T> {
 }
 
 impl<T> Outgoing<T> {
-    pub(crate) fn new(lane: Arc<dyn Carrier>, says_end: bool) -> Outgoing<T> {
+    pub(crate) fn new(carrier: Arc<dyn Carrier>, says_end: bool) -> Outgoing<T> {
         Outgoing {
-            lane,
+            carrier,
             waits: Waits::default(),
             says_end,
             is_over: false,
@@ -257,7 +258,7 @@ impl<T> Outgoing<T> {
     pub(crate) fn end(&mut self, error: Option<&Error>) {
         self.is_over = true;
         if std::mem::take(&mut self.says_end) {
-            self.lane.finish(error);
+            self.carrier.finish(error);
         }
     }
 }
@@ -317,15 +318,15 @@ impl<T: Items> Outgoing<T> {
             let text = "no item can follow those that were finished";
             return Poll::Ready(Err(Error::new(Code::FailedPrecondition, text)));
         }
-        self.lane.poll_send(item, &mut self.waits, context)
+        self.carrier.poll_send(item, &mut self.waits, context)
     }
 }
 
 impl<T> Drop for Outgoing<T> {
     fn drop(&mut self) {
-        self.lane.leave(&mut self.waits);
+        self.carrier.leave(&mut self.waits);
         // When no other part is left, the call is given up, which says all.
-        if self.says_end && Arc::strong_count(&self.lane) > 1 {
+        if self.says_end && Arc::strong_count(&self.carrier) > 1 {
             let text = "the caller dropped the items before their end";
             self.end(Some(&Error::new(Code::Cancelled, text)));
         }

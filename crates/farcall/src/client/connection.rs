@@ -29,6 +29,8 @@ const STALL_MAX: Duration = Duration::from_secs(60);
 const LINGER: Duration = Duration::from_secs(2);
 /// A Seq that no call on farcall's own protocol gets.
 const NO_CALL: u64 = 0;
+/// A connection that was open for so long was of use even if nobody called.
+const OF_USE_AFTER: Duration = Duration::from_secs(10);
 
 /// What a call ends with: its reply, or why there is none.
 type Outcome = Result<Received>;
@@ -48,6 +50,8 @@ pub(crate) struct Connection {
     peer: String,
     /// Tells the timing task that a deadline is earlier than those it knew.
     earlier: Notify,
+    /// Tells whoever keeps the connection from growing old that it is lost.
+    lost: Notify,
 }
 
 /// The client's part of a connection's state.
@@ -60,6 +64,10 @@ pub(crate) struct Waiting {
     in_flight_max: usize,
     state: State,
     is_timing: bool,
+    opened: Instant,
+    has_answered: bool,
+    /// When and why it was open no longer.
+    closed: Option<(Instant, String)>,
     /// Counts the times that something came.
     heard: u64,
     /// Why the server goes away, if it said so.
@@ -71,6 +79,15 @@ enum State {
     /// The server is going away: what runs finishes, nothing new begins.
     Draining,
     Lost,
+}
+
+/// How a connection came to take no more calls.
+pub(crate) struct Ended {
+    pub(crate) at: Instant,
+    /// True when it had answered a call, or was open for [`OF_USE_AFTER`]: what failed before it was opened does not
+    /// count any more.
+    pub(crate) was_of_use: bool,
+    pub(crate) why: String,
 }
 
 /// The right to begin a call before those that wait.
@@ -129,6 +146,9 @@ impl Connection {
                     in_flight_max,
                     state: State::Open,
                     is_timing: false,
+                    opened: now(),
+                    has_answered: false,
+                    closed: None,
                     heard: 0,
                     server_says: None,
                 },
@@ -137,6 +157,7 @@ impl Connection {
             features,
             peer: address.to_string(),
             earlier: Notify::new(),
+            lost: Notify::new(),
         });
         if let (true, Some(interval)) = (features.ping, config.keep_alive) {
             tokio::spawn(keep_alive(Arc::downgrade(&connection), interval));
@@ -295,6 +316,23 @@ impl Connection {
         matches!(self.link.lock().side.state, State::Open)
     }
 
+    /// How it came to take no more calls; `None` while it takes some.
+    pub(crate) fn ended(&self) -> Option<Ended> {
+        let side = &self.link.lock().side;
+        let (at, why) = side.closed.clone()?;
+        let was_open = at.saturating_duration_since(side.opened);
+        Some(Ended {
+            at,
+            was_of_use: side.has_answered || was_open >= OF_USE_AFTER,
+            why,
+        })
+    }
+
+    /// Ends when the connection is lost. One can wait for it at a time.
+    pub(crate) async fn lost(&self) {
+        self.lost.notified().await;
+    }
+
     pub(crate) fn in_flight(&self) -> usize {
         self.link.lock().side.calls.waiting()
     }
@@ -302,9 +340,7 @@ impl Connection {
     /// Takes no new calls, and ends once those that run have ended.
     pub(crate) fn retire(&self) {
         let mut sending = self.link.lock();
-        if let State::Open = sending.side.state {
-            sending.side.state = State::Draining;
-        }
+        sending.side.drain("it was closed here");
         let wake = sending.retire();
         drop(sending);
         wake_all(wake);
@@ -330,10 +366,12 @@ impl Connection {
             };
             sending.side.calls.finish_all(outcome, &mut wake);
             sending.side.streams.end_all(&error, &mut wake);
+            sending.side.drain(why);
             sending.side.state = State::Lost;
         }
         drop(sending);
         self.earlier.notify_one();
+        self.lost.notify_one();
         wake_all(wake);
     }
 
@@ -468,10 +506,19 @@ impl Waiting {
         !matches!(self.state, State::Open) || self.calls.waiting() < self.in_flight_max
     }
 
+    /// Takes no new calls.
+    fn drain(&mut self, why: &str) {
+        if let State::Open = self.state {
+            self.state = State::Draining;
+            self.closed = Some((now(), why.to_owned()));
+        }
+    }
+
     fn receive(&mut self, frames: &mut FrameReader, body: Kept, wake: &mut Vec<Waker>) {
         let header = frames.header();
         match header.kind {
             Kind::Call => {
+                self.has_answered = true;
                 let seq = header.seq;
                 let outcome = match header.error.is_empty() {
                     true => Ok(Received {
@@ -485,14 +532,13 @@ impl Waiting {
                 }
             }
             Kind::GoAway => {
-                if let State::Open = self.state {
-                    self.state = State::Draining;
-                }
                 if !header.error.is_empty() {
                     self.server_says = Some(std::mem::take(&mut header.error));
                 }
+                self.drain("the server is going away");
             }
             Kind::Pong => {
+                self.has_answered = true;
                 self.calls.finish(header.seq, Ok(Received::default()), wake);
             }
             Kind::Credit => {

@@ -15,7 +15,7 @@ use futures_core::Stream;
 use super::call::{CallOptions, FromReply, RawReply, Reply};
 use super::connection::Connection;
 use crate::channel::Via;
-use crate::stream::carrier::{Carrier, Lane};
+use crate::stream::carrier::{CallStreams, Carrier};
 use crate::stream::{Directions, Incoming, Items, Outgoing};
 use crate::{Error, Result};
 
@@ -60,6 +60,12 @@ impl<'a, Up, Down, R> StreamCall<'a, Up, Down, R> {
     /// Sends a name and a value along, which the handler finds in its [`crate::Context`].
     pub fn metadata(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.options.metadata.push((name.into(), value.into()));
+        self
+    }
+
+    /// Waits for a connection rather than fail for want of one. See [`crate::Call::wait_for_ready`].
+    pub fn wait_for_ready(mut self) -> Self {
+        self.options.wait_for_ready = true;
         self
     }
 
@@ -114,13 +120,13 @@ impl<'a, Up: Items, Down: Items, R: FromReply> IntoFuture for StreamCall<'a, Up,
         Box::pin(async move {
             let (in_flight, held) = via.open(method, body, &options).await?;
             let (connection, seq) = in_flight.into_parts();
-            let lane = Arc::new(Lane::new(connection, seq, held));
-            let carrier = || Arc::clone(&lane) as Arc<dyn Carrier>;
+            let streams = Arc::new(CallStreams::new(connection, seq, held));
+            let carrier = || Arc::clone(&streams) as Arc<dyn Carrier>;
             Ok(Streaming {
                 items: Incoming::new(carrier()),
                 out: Outgoing::new(carrier(), Up::EXIST),
                 reply: StreamReply {
-                    lane,
+                    streams,
                     is_over: false,
                     reply: PhantomData,
                 },
@@ -236,7 +242,7 @@ impl<Up, Down, R> fmt::Debug for Streaming<Up, Down, R> {
 /// The reply of a call with streams, which comes when it is awaited.
 #[must_use = "futures do nothing unless polled"]
 pub struct StreamReply<R> {
-    lane: Arc<Lane<Connection>>,
+    streams: Arc<CallStreams<Connection>>,
     is_over: bool,
     reply: PhantomData<fn() -> R>,
 }
@@ -249,9 +255,9 @@ impl<R: FromReply> Future for StreamReply<R> {
     /// When it is polled after its end.
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<R>> {
         assert!(!self.is_over, "a reply was polled after it had come");
-        let Lane {
+        let CallStreams {
             connection, seq, ..
-        } = &*self.lane;
+        } = &*self.streams;
         let outcome: Result<_, Error> = ready!(connection.poll_reply(*seq, context));
         let raw = outcome.map(|received| RawReply::new(Arc::clone(connection), received));
         self.is_over = true;

@@ -18,13 +18,14 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use super::Shared;
+use crate::backoff::jittered;
 use crate::context::Peer;
 use crate::inbox::{Inbox, Kept, discard};
 use crate::link::{Link, Sending, now, wake_all};
 use crate::router::{Method, Missing, Replier, ReplyTo, Request, RunOn, Running, no_streams};
 use crate::run::{self, TimeLimit};
 use crate::slab::Slab;
-use crate::stream::carrier::{Carrier, Carries, HasStreams, Lane, too_many};
+use crate::stream::carrier::{CallStreams, Carrier, Carries, HasStreams, too_many};
 use crate::stream::table::{Arrived, Streams};
 use crate::transport::{ReadHalf, Stream};
 use crate::{Context, Dialect, Error, Reached, Result};
@@ -439,9 +440,17 @@ impl Connection {
     ) -> Result<(), Trouble> {
         let mut draining = self.shared.draining.subscribe();
         let mut reading = pin!(self.read(reader, inbox));
+        let age_max = self.shared.config.connection_age_max;
+        let goes_away = async {
+            match age_max.filter(|_| self.features.drain) {
+                // Early or late, it is told once: it makes no calls here any more.
+                Some(age) => drop(timeout(jittered(age), is_draining(&mut draining)).await),
+                None => is_draining(&mut draining).await,
+            }
+        };
         let read = tokio::select! {
             read = &mut reading => read,
-            () = is_draining(&mut draining) => {
+            () = goes_away => {
                 self.say_go_away("");
                 // A farcall peer moves to another connection and then ends this one. Others cannot be told, so
                 // their connection ends when nothing runs on it.
@@ -976,7 +985,7 @@ impl ReplyTo for Connection {
             return Err(Error::new(Code::InvalidArgument, text));
         }
         let seq = request.seq;
-        Ok(Arc::new(Lane::new(self, seq, None)))
+        Ok(Arc::new(CallStreams::new(self, seq, None)))
     }
 }
 

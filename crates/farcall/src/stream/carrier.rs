@@ -32,7 +32,7 @@ pub(crate) trait HasStreams {
 }
 
 /// The streams of one call, as those hold it who send and take its items. It is left when all of them have gone.
-pub(crate) struct Lane<C: Carries> {
+pub(crate) struct CallStreams<C: Carries> {
     pub(crate) connection: Arc<C>,
     pub(crate) seq: u64,
     /// What is to live as long as the call.
@@ -42,9 +42,9 @@ pub(crate) struct Lane<C: Carries> {
 /// Something that counts a call for as long as it lives.
 pub(crate) type Held = Box<dyn Any + Send + Sync>;
 
-impl<C: Carries> Lane<C> {
-    pub(crate) fn new(connection: Arc<C>, seq: u64, held: Option<Held>) -> Lane<C> {
-        Lane {
+impl<C: Carries> CallStreams<C> {
+    pub(crate) fn new(connection: Arc<C>, seq: u64, held: Option<Held>) -> CallStreams<C> {
+        CallStreams {
             connection,
             seq,
             _held: held,
@@ -52,13 +52,13 @@ impl<C: Carries> Lane<C> {
     }
 }
 
-impl<C: Carries> Drop for Lane<C> {
+impl<C: Carries> Drop for CallStreams<C> {
     fn drop(&mut self) {
         self.connection.dropped(self.seq);
     }
 }
 
-/// A [`Lane`] of either end.
+/// A [`CallStreams`] of either end.
 pub(crate) trait Carrier: Send + Sync {
     /// Sends an item once the other side and the connection take it.
     fn poll_send(
@@ -92,7 +92,7 @@ pub(crate) trait Carrier: Send + Sync {
 #[derive(Default)]
 pub(crate) struct Waits(Option<u64>);
 
-impl<C: Carries> Carrier for Lane<C> {
+impl<C: Carries> Carrier for CallStreams<C> {
     fn poll_send(
         &self,
         item: Body<'_>,
