@@ -266,6 +266,8 @@ impl<T> Outgoing<T> {
 impl<T: Message> Outgoing<T> {
     /// Sends an item, once the other side has room for it: when it is slow to take them, this waits.
     ///
+    /// An item may be as large as a message ([`crate::Limits::message_len_max`]): larger things are sent in parts.
+    ///
     /// Dropping the future before it is ready sends nothing.
     ///
     /// # Errors

@@ -452,6 +452,7 @@ impl Connection {
         item: Kept,
         wake: &mut Vec<Waker>,
     ) {
+        sending.side.has_answered = true;
         let error = match sending.arrive(seq, item, wake) {
             Arrived::TooMany => too_many(&self.peer),
             Arrived::Unknown if sending.side.calls.is_waiting(seq) => {
@@ -542,6 +543,7 @@ impl Waiting {
                 self.calls.finish(header.seq, Ok(Received::default()), wake);
             }
             Kind::Credit => {
+                self.has_answered = true;
                 let (header, credit) = frames.message(body.bytes());
                 let seq = header.seq;
                 // What is no number says nothing.

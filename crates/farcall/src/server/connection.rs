@@ -42,6 +42,8 @@ const LINGER: Duration = Duration::from_secs(1);
 enum Trouble {
     /// The peer broke the protocol, or took too long to open it.
     Violation(Violation),
+    /// The peer left within a message, and hears nothing any more.
+    Cut(Violation),
     /// The network did.
     Io(std::io::Error),
 }
@@ -128,7 +130,7 @@ pub(super) async fn serve(shared: Arc<Shared>, mut stream: Stream, dialect: Dial
     };
     match ended {
         Ok(()) => tracing::debug!(%peer, "connection ended"),
-        Err(Trouble::Violation(violation)) => {
+        Err(Trouble::Violation(violation) | Trouble::Cut(violation)) => {
             tracing::warn!(%peer, reason = %violation, "connection closed: the peer broke the protocol");
         }
         Err(Trouble::Io(error)) => tracing::debug!(%peer, %error, "connection lost"),
@@ -536,7 +538,9 @@ impl Connection {
             if read? == 0 {
                 return match inbox.bytes() {
                     [] => Ok(()),
-                    _ => Err(Violation::new("the peer ended the stream within a message").into()),
+                    _ => Err(Trouble::Cut(Violation::new(
+                        "the peer ended the stream within a message",
+                    ))),
                 };
             }
         }
