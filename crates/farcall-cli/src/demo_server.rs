@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use clap::Args;
 use farcall::discover::Endpoint;
-use farcall::registry::{Advertise, Registrar, open_to_enter};
-use farcall::{Address, Server, StartError};
+use farcall::registry::{Advertise, Etcd, HttpRegistry, open_to_enter};
+use farcall::{Address, AddressError, Server, StartError, Target};
 
 use crate::out::{self, Exit, Failure};
 use crate::services::{self, Began};
@@ -23,9 +23,13 @@ pub(crate) struct DemoServer {
     #[arg(long, value_name = "URL", group = "announced")]
     registry: Option<String>,
 
-    /// Announce the server in etcd, at these of its members: host:port,host:port.
+    /// Announce the server in etcd, at these of its members: host:port,host:port; or all of an etcd:// or etcds://.
     #[arg(long, value_name = "ENDPOINTS", group = "announced")]
     etcd: Option<String>,
+
+    /// How many seconds the server stays announced after its last sign of life; at least 2 in etcd.
+    #[arg(long, value_name = "SECONDS", requires = "announced", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    ttl: Option<u64>,
 
     /// The address to announce, when clients reach the server by another one than it listens on.
     #[arg(long, value_name = "ADDR", requires = "announced")]
@@ -39,27 +43,26 @@ impl DemoServer {
     pub(crate) async fn run(self, json: bool) -> Result<(), Failure> {
         let end = asked_to_end()?;
         let announced = match (self.registry, self.etcd) {
-            (Some(url), _) => Some(url),
+            (Some(target), _) => Some(target),
+            (None, Some(target)) if target.contains("://") => Some(target),
             (None, Some(members)) => Some(format!("etcd://{members}/")),
             (None, None) => None,
         };
-        let registry = announced.as_deref().map(open_to_enter).transpose()?;
         let mut server = Server::builder().bind(&self.listen.to_string());
+        if let Some(target) = announced {
+            let registry = registry(&target, self.ttl.map(Duration::from_secs))?;
+            server = match self.advertise {
+                Some(address) => server.advertise_as(registry, Endpoint::new(address)),
+                None => server.advertise(registry),
+            };
+        }
         for service in services::all(Began::default()) {
             server = server.register(service);
         }
         server = server.register(services::numbers());
         let server = server.start().await.map_err(cannot_start)?;
-        let registrar = match registry {
-            Some(registry) => Some(announce(&*registry, self.advertise, &server)?),
-            None => None,
-        };
         out::listening(&server.address().to_string(), json)?;
         end.await;
-        // Nobody new should come while those who are here finish.
-        if let Some(registrar) = registrar {
-            registrar.withdraw().await;
-        }
         if !server.shutdown(GRACE).await {
             eprintln!("farcall: some calls had not ended after {GRACE:?} and were given up");
         }
@@ -67,14 +70,11 @@ impl DemoServer {
     }
 }
 
-fn announce(
-    registry: &dyn Advertise,
-    advertise: Option<Address>,
-    server: &Server,
-) -> Result<Registrar, Failure> {
-    let address = advertise.unwrap_or_else(|| server.address().clone());
-    registry.advertise(Endpoint::new(address)).map_err(|error| {
-        Failure::usage(error).advise("name the address that clients can reach with --advertise")
+fn registry(target: &str, ttl: Option<Duration>) -> Result<Box<dyn Advertise>, AddressError> {
+    Ok(match (target.parse()?, ttl) {
+        (Target::Registry(url), Some(ttl)) => Box::new(HttpRegistry::new(&url)?.ttl(ttl)),
+        (Target::Etcd(..) | Target::Etcds(..), Some(ttl)) => Box::new(Etcd::new(target)?.ttl(ttl)),
+        _ => open_to_enter(target)?,
     })
 }
 
@@ -83,10 +83,15 @@ fn cannot_start(error: StartError) -> Failure {
         .source()
         .map(|cause| format!(": {cause}"))
         .unwrap_or_default();
-    let exit = match error {
-        StartError::Bind { .. } => Exit::Failed,
-        _ => Exit::Usage,
+    let (exit, advice) = match error {
+        StartError::Bind { .. } => (
+            Exit::Failed,
+            "give a free address of this machine with --listen, as in 127.0.0.1:9999",
+        ),
+        _ => (
+            Exit::Usage,
+            "name the address that clients can reach with --advertise",
+        ),
     };
-    Failure::new(exit, format_args!("{error}{cause}"))
-        .advise("give a free address of this machine with --listen, as in 127.0.0.1:9999")
+    Failure::new(exit, format_args!("{error}{cause}")).advise(advice)
 }

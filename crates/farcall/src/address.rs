@@ -78,10 +78,26 @@ pub enum Target {
     Registry(String),
     /// `etcd://a,b,c/prefix`: the servers under a prefix in etcd (endpoints, prefix; an empty prefix is the default one).
     Etcd(Vec<String>, String),
+    /// `etcds://a,b,c/prefix?ca=/ca.pem&cert=/me.pem&key=/me.key`: the same, over TLS.
+    Etcds(Vec<String>, String, TlsFiles),
     /// `dns:name:port`: every address of the name.
     Dns(String),
+    /// `srv:_name._tcp.example.org`: the servers that this name's service records tell.
+    Srv(String),
     /// `file:path`: the servers listed in a file.
     File(PathBuf),
+}
+
+/// What a target says about TLS: `ca=…`, and perhaps `cert=…&key=…` and `name=…`.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TlsFiles {
+    /// The certificates of the authorities that servers are trusted by.
+    pub ca: PathBuf,
+    /// The client's own certificate, and its key.
+    pub identity: Option<(PathBuf, PathBuf)>,
+    /// The name to want in the server's certificate instead of its host's.
+    pub name: Option<String>,
 }
 
 /// An address that cannot be used, why, and what a right one looks like.
@@ -225,19 +241,14 @@ impl FromStr for Target {
             return Ok(Target::Registry(given.to_owned()));
         }
         if let Some(rest) = given.strip_prefix("etcd://") {
-            const RIGHT: &str = "etcd://127.0.0.1:2379/";
-            let (endpoints, prefix) = match rest.find('/') {
-                Some(at) => rest.split_at(at),
-                None => (rest, ""),
-            };
-            let endpoints = endpoints
-                .split(',')
-                .map(|e| check_host_port(given, e, RIGHT));
-            let prefix = if prefix == "/" { "" } else { prefix };
-            return Ok(Target::Etcd(
-                endpoints.collect::<Result<_, _>>()?,
-                prefix.to_owned(),
-            ));
+            let (endpoints, prefix) = members_and_prefix(given, rest, ETCD)?;
+            return Ok(Target::Etcd(endpoints, prefix));
+        }
+        if let Some(rest) = given.strip_prefix("etcds://") {
+            let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+            let (endpoints, prefix) = members_and_prefix(given, rest, ETCDS)?;
+            let tls = TlsFiles::read(given, query, ETCDS)?;
+            return Ok(Target::Etcds(endpoints, prefix, tls));
         }
         if let Some(name) = given.strip_prefix("dns:") {
             return Ok(Target::Dns(check_host_port(
@@ -245,6 +256,9 @@ impl FromStr for Target {
                 name,
                 "dns:arith.example.org:9999",
             )?));
+        }
+        if let Some(name) = given.strip_prefix("srv:") {
+            return Ok(Target::Srv(check_dns_name(given, name)?));
         }
         if let Some(path) = given.strip_prefix("file:") {
             if path.is_empty() {
@@ -257,6 +271,62 @@ impl FromStr for Target {
             return Ok(Target::File(path.into()));
         }
         Ok(Target::Server(given.parse()?))
+    }
+}
+
+const ETCD: &str = "etcd://127.0.0.1:2379/";
+const ETCDS: &str = "etcds://etcd.example.org:2379/?ca=/etc/farcall/ca.pem";
+
+/// Reads `a:1,b:2/prefix`; a prefix of nothing but its slash is none.
+fn members_and_prefix(
+    given: &str,
+    rest: &str,
+    right: &'static str,
+) -> Result<(Vec<String>, String), AddressError> {
+    let (members, prefix) = match rest.find('/') {
+        Some(at) => rest.split_at(at),
+        None => (rest, ""),
+    };
+    let members = members.split(',').map(|e| check_host_port(given, e, right));
+    let prefix = if prefix == "/" { "" } else { prefix };
+    Ok((members.collect::<Result<_, _>>()?, prefix.to_owned()))
+}
+
+impl TlsFiles {
+    /// Reads `ca=/ca.pem&cert=/me.pem&key=/me.key`. Nothing is escaped: paths with `&` are for the builders.
+    fn read(given: &str, query: &str, right: &'static str) -> Result<TlsFiles, AddressError> {
+        let wrong = |wrong: String| AddressError::new(given, wrong, right);
+        let (mut ca, mut cert, mut key, mut name) = (None, None, None, None);
+        for part in query.split('&').filter(|part| !part.is_empty()) {
+            let (word, value) = part.split_once('=').unwrap_or((part, ""));
+            let slot = match word {
+                "ca" => &mut ca,
+                "cert" => &mut cert,
+                "key" => &mut key,
+                "name" => &mut name,
+                other => {
+                    return Err(wrong(format!(
+                        "{other:?} is not one of ca, cert, key, name"
+                    )));
+                }
+            };
+            if value.is_empty() || slot.replace(value).is_some() {
+                return Err(wrong(format!("{word} is empty or there twice")));
+            }
+        }
+        let identity = match (cert, key) {
+            (Some(cert), Some(key)) => Some((cert.into(), key.into())),
+            (None, None) => None,
+            _ => return Err(wrong("cert and key go together, and one is missing".into())),
+        };
+        let ca = ca.ok_or_else(|| {
+            wrong("ca is missing, the file of the authority that signed etcd's certificates".into())
+        })?;
+        Ok(TlsFiles {
+            ca: ca.into(),
+            identity,
+            name: name.map(str::to_owned),
+        })
     }
 }
 
@@ -289,6 +359,26 @@ fn check_host_port(given: &str, place: &str, right: &'static str) -> Result<Stri
         return wrong(format!("{bare:?} is no host name"));
     }
     port_of(port, place, given, right)
+}
+
+/// Checks `name` as one that a name server can be asked for, and gives it back without a dot at its end.
+fn check_dns_name(given: &str, name: &str) -> Result<String, AddressError> {
+    let wrong = |wrong: &str| AddressError::new(given, wrong, "srv:_arith._tcp.example.org");
+    let name = name.strip_suffix('.').unwrap_or(name);
+    if name.is_empty() || name.len() > 253 {
+        return Err(wrong("the name is missing, or longer than 253 bytes"));
+    }
+    if name.contains(':') {
+        return Err(wrong("it has a port, which service records tell"));
+    }
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    let is_label = |label: &str| (1..=63).contains(&label.len()) && label.chars().all(fits);
+    match name.split('.').all(is_label) {
+        true => Ok(name.to_owned()),
+        false => Err(wrong(
+            "between its dots, a name has 1 to 63 letters, digits, - or _",
+        )),
+    }
 }
 
 fn port_of(
@@ -365,11 +455,44 @@ mod tests {
             target("etcd://a:1,b:2/x/y"),
             Target::Etcd(vec!["a:1".into(), "b:2".into()], "/x/y".into())
         );
+        let files = TlsFiles {
+            ca: "/ca.pem".into(),
+            identity: Some(("/me.pem".into(), "/me=.key".into())),
+            name: Some("etcd".into()),
+        };
+        assert_eq!(
+            target("etcds://a:1/x?ca=/ca.pem&cert=/me.pem&key=/me=.key&name=etcd"),
+            Target::Etcds(vec!["a:1".into()], "/x".into(), files)
+        );
         assert_eq!(target("dns:n:1"), Target::Dns("n:1".into()));
+        assert_eq!(target("srv:_a._tcp.h."), Target::Srv("_a._tcp.h".into()));
+        for wrong in ["srv:", "srv:a..b", "srv:h:1", "srv:a b", "srv:."] {
+            let error = wrong.parse::<Target>().unwrap_err().to_string();
+            let right = error.rsplit_once("a right one is ").unwrap().1;
+            right.parse::<Target>().unwrap();
+        }
         assert_eq!(target("file:/a"), Target::File("/a".into()));
         let registry = "http://h:1/_tinyrpc_/registry";
         assert_eq!(target(registry), Target::Registry(registry.into()));
         assert!("http://h:x/".parse::<Target>().is_err());
         assert!("static:".parse::<Target>().is_err());
+    }
+
+    #[test]
+    fn a_target_with_tls_says_what_is_missing_or_too_much() {
+        for (query, says) in [
+            ("", "ca is missing"),
+            ("?cert=/a&key=/b", "ca is missing"),
+            ("?ca=", "ca is empty"),
+            ("?ca=/a&ca=/b", "there twice"),
+            ("?ca=/a&cert=/b", "one is missing"),
+            ("?ca=/a&insecure=1", "\"insecure\" is not one of"),
+        ] {
+            let target = format!("etcds://a:1/{query}");
+            let error = target.parse::<Target>().unwrap_err().to_string();
+            assert!(error.contains(says), "{target} gave {error}");
+            let right = error.rsplit_once("a right one is ").unwrap().1;
+            right.parse::<Target>().unwrap();
+        }
     }
 }

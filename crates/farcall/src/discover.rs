@@ -27,6 +27,9 @@ pub struct Endpoint {
     pub address: Address,
     /// How much work it can do beside the others; 1 unless said otherwise. 0 asks for none.
     pub weight: u32,
+    /// Servers with the lowest number get the calls; the others are for when none of those can be reached. 0 unless
+    /// said otherwise.
+    pub priority: u32,
     /// The failure domain that it stands in, such as a data centre; empty when unknown.
     pub zone: String,
     /// The names of the services that it has, sorted; empty when unknown.
@@ -54,6 +57,7 @@ impl Endpoint {
         Endpoint {
             address,
             weight: 1,
+            priority: 0,
             zone: String::new(),
             services: Vec::new(),
             metadata: BTreeMap::new(),

@@ -4,7 +4,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{self, Poll};
 use std::time::Duration;
 
@@ -14,16 +14,19 @@ use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use hyper::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, StatusCode};
+use hyper::{Method, StatusCode, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::{sleep, timeout};
 
 use crate::backoff::jittered;
 
 pub(crate) mod client;
+mod endless;
+
+use endless::Endless;
 
 /// A request with its whole body, whose length its route bounds.
 pub(crate) type Request = hyper::Request<Bytes>;
@@ -241,43 +244,95 @@ pub(crate) async fn serve<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let over = async {
+        tokio::select! {
+            () = shutdown => {}
+            // Those who came together should not come back together.
+            () = sleep(jittered(CONNECTION_AGE_MAX)) => {}
+        }
+    };
+    let mut over = pin!(over);
+    // Boxed, so that those who only wait for what an endless reply brings hold nothing of it.
+    let exchange = Box::pin(exchange(stream, peer, surface, over.as_mut()));
+    if let Some((stream, endless, end)) = exchange.await {
+        let mut sending = pin!(endless.send(stream));
+        tokio::select! {
+            () = sending.as_mut() => {}
+            () = over => {
+                drop(end);
+                let _ = timeout(GRACE, sending).await;
+            }
+        }
+    }
+}
+
+/// Answers requests by hyper, until `over` and a while after it; or until the reply to the first one has no end, which
+/// is for the caller to send, as long as it does not let go of the sender.
+async fn exchange<S>(
+    stream: S,
+    peer: &str,
+    surface: Arc<Surface>,
+    over: impl Future<Output = ()>,
+) -> Option<(S, Endless, watch::Sender<()>)>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let peer = Peer(peer.into());
     let (end, ending) = watch::channel(());
     let ending = Ending(ending);
+    let (hand_over, handed_over) = oneshot::channel();
+    let hand_over = Mutex::new(Some(hand_over));
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        // Only the first one's: of the replies before a later one, hyper may still hold bytes.
+        let mut hand_over = hand_over
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if request.version() != Version::HTTP_11 || request.method() == Method::HEAD {
+            hand_over = None;
+        }
         let surface = Arc::clone(&surface);
         let extensions = request.extensions_mut();
         extensions.insert(peer.clone());
         extensions.insert(ending.clone());
-        async move { Ok::<_, Infallible>(surface.answer(request).await) }
+        Box::pin(async move {
+            let (head, body) = surface.answer(request).await.into_parts();
+            match (body, hand_over) {
+                (Body::Fed(next), Some(hand_over)) => {
+                    let _ = hand_over.send(Endless { head, next });
+                    std::future::pending().await
+                }
+                (body, _) => Ok::<_, Infallible>(Reply::from_parts(head, body)),
+            }
+        })
     });
-    let mut connection = pin!(
-        http1::Builder::new()
-            // Without a timer the head's timeout would not tick.
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIME_MAX)
-            .max_buf_size(HEAD_LEN_MAX)
-            .max_headers(HEADERS_MAX)
-            .title_case_headers(true)
-            .serve_connection(TokioIo::new(stream), service)
-    );
+    let mut connection = http1::Builder::new()
+        // Without a timer the head's timeout would not tick.
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME_MAX)
+        .max_buf_size(HEAD_LEN_MAX)
+        .max_headers(HEADERS_MAX)
+        .title_case_headers(true)
+        .serve_connection(TokioIo::new(stream), service);
     let ended = tokio::select! {
-        ended = connection.as_mut() => Some(ended),
-        () = shutdown => None,
-        // Those who came together should not come back together.
-        () = sleep(jittered(CONNECTION_AGE_MAX)) => None,
+        ended = &mut connection => Some(ended),
+        Ok(endless) = handed_over => {
+            return Some((connection.into_parts().io.into_inner(), endless, end));
+        }
+        () = over => None,
     };
     let ended = match ended {
         Some(ended) => ended,
         None => {
             drop(end);
-            connection.as_mut().graceful_shutdown();
+            Pin::new(&mut connection).graceful_shutdown();
             timeout(GRACE, connection).await.unwrap_or(Ok(()))
         }
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "an HTTP connection ended early");
     }
+    None
 }
 
 /// A reply of plain text.
@@ -359,7 +414,6 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
-    use tokio::sync::oneshot;
 
     use super::*;
 
@@ -518,6 +572,108 @@ mod tests {
         ));
         let request = "GET /tree/ HTTP/1.1\r\nHost: h\r\n\r\n";
         ours.write_all(request.as_bytes()).await.unwrap();
+        timeout(CONNECTION_AGE_MAX * 6 / 5 + 2 * GRACE, serving)
+            .await
+            .unwrap()
+            .unwrap();
+    }
+
+    /// Counts to three, a second each, and ends sooner when its connection has to.
+    struct Counting(u32, watch::Receiver<()>);
+
+    impl Feed for Counting {
+        fn next(mut self: Box<Self>) -> Next {
+            Box::pin(async move {
+                let Counting(count, ending) = &mut *self;
+                tokio::select! {
+                    () = sleep(Duration::from_secs(u64::from(*count > 0))) => {}
+                    _ = ending.changed() => return None,
+                }
+                *count += 1;
+                let piece = match *count {
+                    // Too long to be copied.
+                    2 => "2".repeat(20_000),
+                    count => count.to_string(),
+                };
+                (*count < 4).then_some((piece.into(), self as Box<dyn Feed>))
+            })
+        }
+    }
+
+    fn counting() -> Surface {
+        surface().at(&["/count"], |request| {
+            let ending = request.extensions().get::<Ending>().unwrap().0.clone();
+            async { lines(Box::new(Counting(0, ending))) }
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_endless_reply_is_the_same_after_other_requests_and_to_old_clients() {
+        const GET: &str = "GET /count HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+        let chunks = format!(
+            "\r\n\r\n1\r\n1\r\n4E20\r\n{}\r\n1\r\n3\r\n0\r\n\r\n",
+            "2".repeat(20_000)
+        );
+        let first = exchange(dial(counting()), GET.as_bytes()).await;
+        let later = format!("GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n{GET}");
+        let later = exchange(dial(counting()), later.as_bytes()).await;
+        let later = later.split_once("\r\n\r\nok\n").unwrap().1;
+        for reply in [&*first, later] {
+            assert!(reply.starts_with("HTTP/1.1 200 OK\r\n"), "{reply}");
+            assert!(
+                reply.contains("\r\nContent-Type: application/x-ndjson\r\n"),
+                "{reply}"
+            );
+            assert!(reply.contains("\r\nDate: "), "{reply}");
+            assert!(reply.ends_with(&chunks), "{reply}");
+        }
+        let old = exchange(dial(counting()), b"GET /count HTTP/1.0\r\n\r\n").await;
+        let whole = format!("\r\n\r\n1{}3", "2".repeat(20_000));
+        assert!(old.ends_with(&whole), "{old}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_endless_reply_ends_with_the_peer_and_with_the_server() {
+        for is_shutdown in [false, true] {
+            let (stop, stopped) = oneshot::channel::<()>();
+            let (mut ours, theirs) = duplex(1 << 16);
+            let serving = tokio::spawn(serve(theirs, "test", Arc::new(counting()), async move {
+                let _ = stopped.await;
+                if !is_shutdown {
+                    std::future::pending().await
+                }
+            }));
+            // What comes behind it is never answered.
+            ours.write_all(b"GET /count HTTP/1.1\r\nHost: h\r\n\r\nGET /healthz")
+                .await
+                .unwrap();
+            let mut reply = vec![0; 4096];
+            let mut len = 0;
+            while !reply[..len].ends_with(b"\r\n1\r\n1\r\n") {
+                len += ours.read(&mut reply[len..]).await.unwrap();
+            }
+            let since = tokio::time::Instant::now();
+            drop(stop);
+            if is_shutdown {
+                let mut rest = String::new();
+                ours.read_to_string(&mut rest).await.unwrap();
+                assert_eq!(rest, "0\r\n\r\n");
+            } else {
+                drop(ours);
+            }
+            serving.await.unwrap();
+            assert!(since.elapsed() < Duration::from_secs(1));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_who_never_reads_an_endless_reply_is_dropped_in_the_end() {
+        let (mut ours, theirs) = duplex(64);
+        let shutdown = std::future::pending();
+        let serving = tokio::spawn(serve(theirs, "test", Arc::new(counting()), shutdown));
+        ours.write_all(b"GET /count HTTP/1.1\r\nHost: h\r\n\r\n")
+            .await
+            .unwrap();
         timeout(CONNECTION_AGE_MAX * 6 / 5 + 2 * GRACE, serving)
             .await
             .unwrap()

@@ -74,6 +74,11 @@
 //! a connection, 256 KiB of items for a stream each way, 1 MiB of queued replies before a connection is read from no
 //! more, 10,000 connections.
 //!
+//! # Features
+//!
+//! None is on unless asked for. `tls`: etcd over TLS ([`registry::Etcd`], targets `etcds://`), with rustls and ring.
+//! `zstd`: Zstandard for long bodies, beside LZ4, with its C library.
+//!
 //! # Types
 //!
 //! An argument or a reply is any [`Message`]: numbers, strings, vectors, maps, `()`, and structs with [`message`]. The
@@ -85,6 +90,8 @@ mod error;
 mod address;
 mod backoff;
 mod slab;
+#[cfg(feature = "tls")]
+mod tls;
 mod transport;
 
 mod inbox;
@@ -111,7 +118,7 @@ mod dashboard;
 mod describe;
 mod server;
 
-pub use address::{Address, AddressError, Dialect, Target, Transport};
+pub use address::{Address, AddressError, Dialect, Target, TlsFiles, Transport};
 pub use channel::Channel;
 pub use client::{
     Call, CallFuture, Client, ClientBuilder, ClientState, FromReply, Pending, Reply, StreamCall,
@@ -128,6 +135,8 @@ pub use registry::Registry;
 pub use router::{Method, MethodSnapshot, RegisterError, Service, ServiceSnapshot};
 pub use server::{Handle, Server, ServerBuilder, StartError};
 pub use stream::{Incoming, Items, Json, NoItems, Outgoing};
+#[cfg(feature = "tls")]
+pub use tls::{ClientTls, Pem, TlsError};
 
 /// What the attributes' code refers to. No part of the interface.
 #[doc(hidden)]

@@ -47,6 +47,7 @@ mod open;
 mod page;
 mod registrar;
 mod remote;
+mod srv;
 mod table;
 
 pub(crate) use adverts::{Advertised, Adverts};
@@ -58,6 +59,7 @@ pub use listen::RegistryServer;
 pub use open::{open, open_to_enter};
 pub use registrar::{Advertise, Beat, Registrar, Registration};
 pub use remote::{Entry, HttpRegistry};
+pub use srv::Srv;
 use table::{Refused, Table};
 
 const PATHS: &[&str] = &["/_tinyrpc_/registry", "/_geerpc_/registry"];

@@ -283,9 +283,60 @@ fn a_server_is_found_through_etcd_until_it_ends() {
     let ended = farcall(&["call", &target, "Arith.Multiply", r#"{"A":6,"B":7}"#]);
     assert_eq!((ended.code, &*ended.stdout), (Some(0), "42\n"), "{ended:?}");
     server.signal("-TERM");
+    // It says that it goes before it does.
+    let begun = Instant::now();
+    while json_of(&farcall(&["ls", &target, "--json"]))[0]["state"] != "draining" {
+        assert!(begun.elapsed() < Duration::from_secs(60));
+    }
     assert_eq!(server.end().code, Some(0));
     assert_eq!(json_of(&farcall(&["ls", &target, "--json"])), json!([]));
     drop(etcd);
+}
+
+/// What a target lists, once it lists so many.
+#[cfg(unix)]
+fn listed(target: &str, count: usize) -> Vec<String> {
+    let begun = Instant::now();
+    loop {
+        let ended = farcall(&["ls", target, "--json"]);
+        if ended.code == Some(0) {
+            let listed = json_of(&ended);
+            let listed = listed.as_array().unwrap().iter();
+            let listed: Vec<String> = listed
+                .map(|server| server["address"].as_str().unwrap().to_owned())
+                .collect();
+            if listed.len() == count {
+                return listed;
+            }
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "{ended:?}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_server_stopped_for_longer_than_its_lease_is_gone_for_clients_and_back_by_itself() {
+    let (_etcd, members) = Etcd::start();
+    let target = format!("etcd://{members}/");
+    let serve = || {
+        let listen = ["demo-server", "--listen", "127.0.0.1:0"];
+        Farcall::serve(&[&listen[..], &["--etcd", &target, "--ttl", "2"]].concat())
+    };
+    let ((one, one_at), (_other, other_at)) = (serve(), serve());
+    let mut both = vec![one_at.clone(), other_at.clone()];
+    both.sort();
+    assert_eq!(listed(&target, 2), both);
+    // All of it stands still: no heartbeat, no timer, no reply, but its port still takes connections.
+    one.signal("-STOP");
+    assert_eq!(listed(&target, 1), [other_at]);
+    for _ in 0..10 {
+        let ended = farcall(&["call", &target, "Arith.Multiply", r#"{"A":6,"B":7}"#]);
+        assert_eq!((ended.code, &*ended.stdout), (Some(0), "42\n"), "{ended:?}");
+    }
+    one.signal("-CONT");
+    assert_eq!(listed(&target, 2), both);
+    let ended = farcall(&["call", &one_at, "Arith.Multiply", r#"{"A":6,"B":7}"#]);
+    assert_eq!((ended.code, &*ended.stdout), (Some(0), "42\n"), "{ended:?}");
 }
 
 #[test]

@@ -34,7 +34,8 @@ pub(super) struct Fleet<C> {
     pub(super) snapshot: Arc<Snapshot>,
     pub(super) is_closed: bool,
     members: Vec<Member<C>>,
-    /// Those of the members that take new calls, ready for the balance, and their lines in the same order.
+    /// Those of the members that take new calls before others do, ready for the balance, and their lines in the same
+    /// order.
     candidates: Vec<Candidate>,
     lines: Vec<Arc<Line<C>>>,
 }
@@ -150,7 +151,13 @@ impl<C> Fleet<C> {
             Member { endpoint, line }
         });
         let members: Vec<Member<C>> = members.collect();
-        let up = || members.iter().filter(|m| m.endpoint.state == State::Up);
+        let is_up = |member: &&Member<C>| member.endpoint.state == State::Up;
+        let first = members.iter().filter(is_up).map(|m| m.endpoint.priority);
+        let first = first.min();
+        let up = || {
+            let is_first = |member: &&Member<C>| Some(member.endpoint.priority) == first;
+            members.iter().filter(is_up).filter(is_first)
+        };
         Fleet {
             is_closed: self.is_closed,
             candidates: up().map(Member::candidate).collect(),
@@ -162,8 +169,8 @@ impl<C> Fleet<C> {
 
     /// The line for a call that tried some servers already; `None` when it tried all.
     ///
-    /// Servers that are draining come after those that are up, and those that could not be reached a moment ago come
-    /// last.
+    /// Servers of another priority than the first come after it, those that are draining after all that are up, and
+    /// those that could not be reached a moment ago last.
     pub(super) fn pick(
         &self,
         balance: &dyn Balance,
@@ -179,7 +186,11 @@ impl<C> Fleet<C> {
         }
         let rank = |member: &Member<C>| {
             let is_draining = member.endpoint.state != State::Up;
-            (member.line.is_resting(&now), is_draining)
+            (
+                member.line.is_resting(&now),
+                is_draining,
+                member.endpoint.priority,
+            )
         };
         let untried = || {
             self.members
@@ -199,7 +210,11 @@ impl<C> Fleet<C> {
 
     /// True when a server other than this one and those tried can be expected to answer.
     pub(super) fn has_other(&self, line: &Line<C>, tried: &HashSet<Address>, now: Instant) -> bool {
-        self.lines.iter().any(|other| {
+        let up = self
+            .members
+            .iter()
+            .filter(|m| m.endpoint.state == State::Up);
+        up.map(|member| &member.line).any(|other| {
             let is_other = other.address != line.address && !tried.contains(&other.address);
             is_other && !other.is_resting(|| now)
         })
@@ -271,6 +286,29 @@ mod tests {
         assert_eq!(order.split_off(2), [address(2), address(3)]);
         order.sort_by_key(Address::to_string);
         assert_eq!(order, [address(1), address(4)]);
+    }
+
+    #[test]
+    fn servers_of_a_later_priority_are_for_when_no_earlier_one_can_be_reached() {
+        let now = Instant::now();
+        let mut snapshot = Snapshot::clone(&snapshot(&[
+            (1, UP),
+            (2, UP),
+            (3, UP),
+            (4, State::Draining),
+        ]));
+        for (endpoint, priority) in snapshot.endpoints.iter_mut().zip([30, 20, 10, 10]) {
+            endpoint.priority = priority;
+        }
+        let fleet = Fleet::empty(false).succeed(Arc::new(snapshot), now, Address::clone);
+        assert_eq!(order(&fleet, now), [3, 2, 1, 4].map(address));
+        for _ in 0..20 {
+            assert_eq!(order(&fleet, now)[0], address(3));
+        }
+        let first = fleet.all().find(|line| line.address == address(3)).unwrap();
+        assert!(fleet.has_other(first, &HashSet::new(), now));
+        first.cannot_be_reached(now, None);
+        assert_eq!(order(&fleet, now), [2, 1, 4, 3].map(address));
     }
 
     #[test]

@@ -25,15 +25,31 @@ where
     L: FnMut() -> F + Send + 'static,
     F: Future<Output = Result<Vec<Endpoint>, String>> + Send,
 {
+    poll_as_told(name, period, move || {
+        let look = look();
+        async move { Ok((look.await?, jittered(period))) }
+    })
+}
+
+/// The same where each look tells how long it is good for. No wait after a failure is longer than `period_max`.
+pub(crate) fn poll_as_told<L, F>(
+    name: String,
+    period_max: Duration,
+    mut look: L,
+) -> watch::Receiver<Arc<Snapshot>>
+where
+    L: FnMut() -> F + Send + 'static,
+    F: Future<Output = Result<(Vec<Endpoint>, Duration), String>> + Send,
+{
     let (mut publisher, snapshots) = Publisher::new(name);
     tokio::spawn(async move {
-        let mut backoff = Backoff::new(RETRY_FIRST, period);
+        let mut backoff = Backoff::new(RETRY_FIRST, period_max);
         loop {
             let pause = match look().await {
-                Ok(endpoints) => {
+                Ok((endpoints, good_for)) => {
                     publisher.update(endpoints);
                     backoff.reset();
-                    jittered(period)
+                    good_for
                 }
                 Err(reason) => {
                     publisher.failed(reason);

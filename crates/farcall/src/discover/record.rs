@@ -16,7 +16,7 @@ const SERVICE_LEN_MAX: usize = 256;
 const METADATA_MAX: usize = 64;
 const METADATA_LEN_MAX: usize = 4096;
 
-/// `{"address":"tcp@h:1","state":"up","weight":1,"zone":"","services":["Arith"],"metadata":{"rack":"7"}}`. All but the
+/// `{"address":"tcp@h:1","state":"up","weight":1,"priority":1,"zone":"","services":["Arith"],"metadata":{"rack":"7"}}`. All but the
 /// address may be left out, and unknown members are passed over.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Record {
@@ -26,6 +26,8 @@ pub(crate) struct Record {
     state: String,
     #[serde(default = "usual_weight")]
     pub(crate) weight: u32,
+    #[serde(default, skip_serializing_if = "is_usual_priority")]
+    priority: u32,
     #[serde(default)]
     pub(crate) zone: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -36,6 +38,10 @@ pub(crate) struct Record {
 
 fn usual_weight() -> u32 {
     1
+}
+
+fn is_usual_priority(priority: &u32) -> bool {
+    *priority == 0
 }
 
 impl Record {
@@ -88,6 +94,7 @@ impl Record {
         Ok(Endpoint {
             address,
             weight: self.weight,
+            priority: self.priority,
             zone: self.zone,
             services: self.services,
             metadata: self.metadata,
@@ -102,6 +109,7 @@ impl From<&Endpoint> for Record {
             address: endpoint.address.to_string(),
             state: endpoint.state.as_str().to_owned(),
             weight: endpoint.weight,
+            priority: endpoint.priority,
             zone: endpoint.zone.clone(),
             services: endpoint.services.clone(),
             metadata: endpoint.metadata.clone(),

@@ -1,5 +1,5 @@
 //! One HTTP request, whole and bounded, or a reply line by line: what talking to a registry needs. No redirects, no
-//! pools, no TLS.
+//! pools.
 
 use std::error::Error;
 use std::fmt;
@@ -18,6 +18,8 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::address::{AddressError, Target};
+#[cfg(feature = "tls")]
+use crate::tls::{self, ClientTls};
 
 /// Ten thousand instances in one header are 250 KB, and old registries answer that way.
 const HEAD_LEN_MAX: usize = 1024 * 1024;
@@ -25,11 +27,20 @@ const HEAD_LEN_MAX: usize = 1024 * 1024;
 const BODY_LEN_MAX: usize = 32 * 1024 * 1024;
 
 /// An `http://host:port/path` that was checked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Url {
     authority: String,
     path: String,
+    #[cfg(feature = "tls")]
+    tls: Option<ClientTls>,
 }
+
+/// A stream to a server, with TLS or without.
+type Socket = Box<dyn Io>;
+
+trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Io for S {}
 
 /// A reply that comes line by line. Dropping it closes the connection.
 #[derive(Debug)]
@@ -71,7 +82,7 @@ impl Lines {
             searched = self.buffer.len();
             if searched > BODY_LEN_MAX {
                 let why = format!("a line is longer than {BODY_LEN_MAX} bytes");
-                return Err(FetchError(why));
+                return Err(FetchError::new(why));
             }
             match self.body.frame().await {
                 None => return Ok(None),
@@ -80,7 +91,7 @@ impl Lines {
                         self.buffer.extend_from_slice(&data);
                     }
                 }
-                Some(Err(error)) => return Err(FetchError(in_full(&error))),
+                Some(Err(error)) => return Err(FetchError::new(in_full(&error))),
             }
         }
     }
@@ -93,7 +104,7 @@ impl Lines {
     pub(crate) async fn whole(self) -> Result<Response<Bytes>, FetchError> {
         let mut buffer = self.buffer;
         let rest = Limited::new(self.body, BODY_LEN_MAX).collect().await;
-        let rest = rest.map_err(|error| FetchError(in_full(&*error)))?;
+        let rest = rest.map_err(|error| FetchError::new(in_full(&*error)))?;
         buffer.extend_from_slice(&rest.to_bytes());
         let mut reply = Response::new(buffer.freeze());
         *reply.status_mut() = self.status;
@@ -104,7 +115,20 @@ impl Lines {
 
 /// Why there is no reply, in words.
 #[derive(Debug)]
-pub(crate) struct FetchError(String);
+pub(crate) struct FetchError {
+    words: String,
+    /// The server took the connection, and closed it without a reply.
+    pub(crate) is_hang_up: bool,
+}
+
+impl FetchError {
+    fn new(words: String) -> FetchError {
+        FetchError {
+            words,
+            is_hang_up: false,
+        }
+    }
+}
 
 impl Url {
     /// Reads an `http://` address; the port may be missing, and so may the path.
@@ -128,14 +152,31 @@ impl Url {
         Ok(Url {
             authority: authority.to_owned(),
             path: path.to_owned(),
+            #[cfg(feature = "tls")]
+            tls: None,
         })
+    }
+
+    /// The same, over TLS.
+    #[cfg(feature = "tls")]
+    pub(crate) fn secured(mut self, tls: ClientTls) -> Url {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// Whether it is asked over TLS.
+    pub(crate) fn is_secured(&self) -> bool {
+        #[cfg(feature = "tls")]
+        return self.tls.is_some();
+        #[cfg(not(feature = "tls"))]
+        false
     }
 
     /// The same server, another path.
     pub(crate) fn with_path(&self, path: &str) -> Url {
         Url {
-            authority: self.authority.clone(),
             path: path.to_owned(),
+            ..self.clone()
         }
     }
 
@@ -156,6 +197,8 @@ impl Url {
             // Whoever needs no name of the server is sent none that could be wrong.
             authority: "farcall".to_owned(),
             path: path.to_owned(),
+            #[cfg(feature = "tls")]
+            tls: None,
         }
     }
 
@@ -178,7 +221,9 @@ impl Url {
         };
         match timeout(limit, dialled).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(FetchError(format!("{self}: no reply within {limit:?}"))),
+            Err(_) => Err(FetchError::new(format!(
+                "{self}: no reply within {limit:?}"
+            ))),
         }
     }
 
@@ -212,17 +257,36 @@ impl Url {
         };
         match timeout(limit, opened).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(FetchError(format!("{self}: no reply within {limit:?}"))),
+            Err(_) => Err(FetchError::new(format!(
+                "{self}: no reply within {limit:?}"
+            ))),
         }
     }
 
-    async fn dial(&self) -> Result<TcpStream, FetchError> {
+    async fn dial(&self) -> Result<Socket, FetchError> {
         let stream = TcpStream::connect(self.host_port()).await;
-        stream.map_err(|e| self.failed(&e))
+        let stream = stream.map_err(|e| self.failed(&e))?;
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            let host_port = self.host_port();
+            let host = host_port.rsplit_once(':').map_or("", |(host, _)| host);
+            let stream = tls.connect(host, stream).await;
+            return Ok(Box::new(stream.map_err(|e| self.failed(&e))?));
+        }
+        Ok(Box::new(stream))
     }
 
     fn failed(&self, error: &(dyn Error + 'static)) -> FetchError {
-        FetchError(format!("{self}: {}", in_full(error)))
+        let words = in_full(error);
+        #[cfg(feature = "tls")]
+        if let Some(advice) = tls::advice(error) {
+            return FetchError::new(format!("{self}: {words}; {advice}"));
+        }
+        let hyper = error.downcast_ref::<hyper::Error>();
+        FetchError {
+            words: format!("{self}: {words}"),
+            is_hang_up: hyper.is_some_and(hyper::Error::is_incomplete_message),
+        }
     }
 
     fn request(
@@ -245,7 +309,7 @@ impl Url {
 
     async fn begin(
         &self,
-        stream: TcpStream,
+        stream: Socket,
         method: Method,
         headers: &[(&'static str, &str)],
         body: Bytes,
@@ -317,13 +381,14 @@ fn in_full(error: &(dyn Error + 'static)) -> String {
 
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}{}", self.authority, self.path)
+        let scheme = if self.is_secured() { "https" } else { "http" };
+        write!(f, "{scheme}://{}{}", self.authority, self.path)
     }
 }
 
 impl fmt::Display for FetchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.words)
     }
 }
 

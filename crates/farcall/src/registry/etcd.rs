@@ -16,9 +16,11 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::registrar::{Advertise, Registrar};
-use crate::address::{AddressError, Target};
+use crate::address::{AddressError, Target, TlsFiles};
 use crate::discover::{Discover, Endpoint, Publisher, Snapshot};
 use crate::http::client::Url;
+#[cfg(feature = "tls")]
+use crate::tls::ClientTls;
 
 mod api;
 mod follow;
@@ -29,9 +31,11 @@ use api::{Api, Login};
 use keep::Keeper;
 
 const RIGHT: &str = "etcd://127.0.0.1:2379/";
+#[cfg(feature = "tls")]
+const RIGHT_TLS: &str = "etcds://etcd.example.org:2379/?ca=/etc/farcall/ca.pem";
 const PREFIX: &str = "/_tinyrpc_";
 
-/// An etcd cluster, version 3.4 or later, as the registry: over its JSON gateway, without TLS.
+/// An etcd cluster, version 3.4 or later, as the registry: over its JSON gateway, with TLS (feature `tls`) or without.
 ///
 /// A server's entry hangs on a lease of its own, and is written again after any loss: the lease revoked or expired, the
 /// key deleted, etcd away for however long. A client lists once and then watches from that revision on; it tries the
@@ -87,16 +91,21 @@ impl Etcd {
     /// The etcd whose members this names: `etcd://host:port,host:port/prefix`. Without a prefix it is TinyRPC's,
     /// `/_tinyrpc_`. Nothing is sent yet.
     ///
+    /// `etcds://host:port/prefix?ca=/ca.pem&cert=/me.pem&key=/me.key` is the same over TLS, which needs the feature
+    /// `tls`: `ca` is the authority that signed the members' certificates; `cert` and `key` are for an etcd that wants
+    /// certificates of its clients; `name=…` is the name to want in the members' certificates instead of their hosts'.
+    ///
     /// # Errors
     ///
-    /// It is no such address.
+    /// It is no such address, or a file that it names cannot be used.
     pub fn new(target: &str) -> Result<Etcd, AddressError> {
-        let Target::Etcd(endpoints, prefix) = target.parse()? else {
-            return Err(AddressError::new(
-                target,
-                "it does not begin with etcd://",
-                RIGHT,
-            ));
+        let (endpoints, prefix, files) = match target.parse()? {
+            Target::Etcd(endpoints, prefix) => (endpoints, prefix, None),
+            Target::Etcds(endpoints, prefix, files) => (endpoints, prefix, Some(files)),
+            _ => {
+                let wrong = "it begins neither with etcd:// nor with etcds://";
+                return Err(AddressError::new(target, wrong, RIGHT));
+            }
         };
         let urls = endpoints
             .iter()
@@ -105,7 +114,7 @@ impl Etcd {
             "" => PREFIX,
             prefix => prefix,
         };
-        Ok(Etcd {
+        let plain = Etcd {
             endpoints: urls.collect::<Result<_, _>>()?,
             layout: Layout {
                 prefix: prefix.to_owned(),
@@ -114,7 +123,44 @@ impl Etcd {
             timeout: Duration::from_secs(2),
             check: Duration::from_secs(10),
             login: None,
-        })
+        };
+        match files {
+            None => Ok(plain),
+            Some(files) => plain.secured_by(target, files),
+        }
+    }
+
+    #[cfg(feature = "tls")]
+    fn secured_by(self, target: &str, files: TlsFiles) -> Result<Etcd, AddressError> {
+        let tls = || {
+            let mut tls = ClientTls::trusting(files.ca)?;
+            if let Some((cert, key)) = files.identity {
+                tls = tls.identity(cert, key)?;
+            }
+            match files.name {
+                Some(name) => tls.server_name(&name),
+                None => Ok(tls),
+            }
+        };
+        let tls = tls().map_err(|error| AddressError::new(target, error.to_string(), RIGHT_TLS))?;
+        Ok(self.tls(tls))
+    }
+
+    #[cfg(not(feature = "tls"))]
+    fn secured_by(self, target: &str, _: TlsFiles) -> Result<Etcd, AddressError> {
+        let wrong = "this program was built without TLS: build farcall with its feature \"tls\"";
+        Err(AddressError::new(target, wrong, RIGHT))
+    }
+
+    /// Speaks TLS with every member.
+    ///
+    /// etcd's gateway takes a client's certificate as leave to connect, and never as the name of a user: that is for
+    /// [`Etcd::login`]. Once etcd has users, it turns away certificates that have a CommonName.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: ClientTls) -> Self {
+        let plain = self.endpoints.into_iter();
+        self.endpoints = plain.map(|url| url.secured(tls.clone())).collect();
+        self
     }
 
     /// How long a server stays in the list after its last sign of life: whole seconds, at least 2; 15 unless set. It
@@ -137,7 +183,7 @@ impl Etcd {
         self
     }
 
-    /// Logs in as a user of etcd's own. The password goes over the network as it is.
+    /// Logs in as a user of etcd's own. Without TLS the password goes over the network as it is.
     pub fn login(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
         self.login = Some(Login::new(user.into(), password.into()));
         self
@@ -150,7 +196,9 @@ impl Etcd {
     fn name(&self) -> String {
         let places = self.endpoints.iter().map(Url::authority);
         let places: Vec<&str> = places.collect();
-        format!("etcd://{}{}", places.join(","), self.layout.prefix)
+        let is_secured = self.endpoints.iter().any(Url::is_secured);
+        let scheme = if is_secured { "etcds" } else { "etcd" };
+        format!("{scheme}://{}{}", places.join(","), self.layout.prefix)
     }
 }
 
@@ -194,6 +242,15 @@ mod tests {
             let error = Etcd::new(wrong).unwrap_err().to_string();
             assert!(error.contains("a right one is"), "{error}");
         }
+    }
+
+    #[cfg(not(feature = "tls"))]
+    #[test]
+    fn a_target_with_tls_tells_a_program_without_it_how_to_have_it() {
+        let error = Etcd::new("etcds://a:1/?ca=/ca.pem")
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("its feature \"tls\""), "{error}");
     }
 
     #[test]

@@ -76,7 +76,7 @@ impl Feed for Watcher {
 impl Registry {
     /// The line for whoever knows all up to this revision, or nothing; and up to where they know all with it.
     fn line(&self, known: Option<u64>, now: Instant) -> (Bytes, u64) {
-        let spread_s = (self.watching() / BACK_PER_SECOND).max(1) as u64;
+        let spread_s = (self.watching() / BACK_PER_SECOND) as u64;
         let (cursor, made) = self.with(|table| {
             let cursor = (known, table.revision(), table.is_warming(now));
             if let Some(line) = self.known_line(cursor) {

@@ -111,6 +111,10 @@ fn read_line<'a>(address: &str, words: impl Iterator<Item = &'a str>) -> Result<
                 let wrong = |_| format!("the weight {value:?} is no number from 0 to 4294967295");
                 endpoint.weight = value.parse().map_err(wrong)?;
             }
+            "priority" => {
+                let wrong = |_| format!("the priority {value:?} is no number from 0 to 4294967295");
+                endpoint.priority = value.parse().map_err(wrong)?;
+            }
             "zone" => {
                 check_zone(name, value)?;
                 value.clone_into(&mut endpoint.zone);
@@ -138,10 +142,11 @@ mod tests {
 
     #[test]
     fn a_line_says_all_that_is_known_of_a_server() {
-        let text = "# two\n\n tcp@b:2 weight=3 zone=eu-1 state=draining services=B,A rack=7 # heavy\r\nunix@/run/a@b\n";
+        let text = "# two\n\n tcp@b:2 weight=3 priority=2 zone=eu-1 state=draining services=B,A rack=7 # heavy\r\nunix@/run/a@b\n";
         let [b, unix] = parse(text).unwrap().try_into().unwrap();
         assert_eq!(unix, Endpoint::new("unix@/run/a@b".parse().unwrap()));
-        assert_eq!((b.weight, &*b.zone, b.state), (3, "eu-1", State::Draining));
+        assert_eq!((b.weight, b.priority), (3, 2));
+        assert_eq!((&*b.zone, b.state), ("eu-1", State::Draining));
         assert_eq!(b.services, ["A", "B"]);
         assert_eq!(b.metadata, BTreeMap::from([("rack".into(), "7".into())]));
     }
@@ -152,6 +157,7 @@ mod tests {
             ("tcp@a:1\nnonsense\n", 2, "port is missing"),
             ("tcp@a:1 heavy\n", 1, "name=value"),
             ("\n\ntcp@a:1 weight=-1", 3, "weight"),
+            ("tcp@a:1 priority=x", 1, "priority"),
             ("tcp@a:1 state=dead", 1, "up, draining"),
             ("tcp@a:1\n#\ntcp@a:1", 3, "line 1 already"),
             ("tcp@a:1,tcp@b:1", 1, "comma"),

@@ -227,9 +227,9 @@ async fn follow(registry: HttpRegistry, mut publisher: Publisher) {
     let mut backoff = Backoff::new(Duration::from_millis(500), registry.refresh);
     let mut replica = Replica::default();
     let mut known_bad = Vec::new();
+    // How long a herd of clients should take to come back, by the registry's own last word.
+    let mut spread = Duration::ZERO;
     loop {
-        // How long a herd of clients should take to come back, by the registry's own word.
-        let mut spread = Duration::ZERO;
         let pause = match look(&registry, &mut replica, &mut publisher, &mut spread).await {
             Ok(Looked::Unwanted) => return,
             Ok(Looked::Again) => continue,
@@ -251,7 +251,10 @@ async fn follow(registry: HttpRegistry, mut publisher: Publisher) {
             }
             Err(reason) => {
                 publisher.failed(reason);
-                backoff.next()
+                // The place in the herd that was drawn after the loss is about kept: whoever drew again and sooner
+                // would meet those whose first turn it is.
+                let round = spread.mul_f64(1.0 + fastrand::f64() / 5.0);
+                backoff.next().max(round)
             }
         };
         tokio::select! {

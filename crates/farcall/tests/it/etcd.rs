@@ -14,25 +14,26 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::etcd_server::Etcd as Process;
+use crate::partition::Network;
 use crate::support::PATIENCE;
 use crate::traffic::{Calls, echo};
 
 const TTL: Duration = Duration::from_secs(2);
 
 /// etcd as clients and servers of these tests see it: with short times.
-fn eager(url: &str) -> Etcd {
+pub(crate) fn eager(url: &str) -> Etcd {
     let etcd = Etcd::new(url).unwrap().ttl(TTL);
     etcd.timeout(Duration::from_secs(1))
         .check(Duration::from_secs(1))
 }
 
-fn endpoint(port: u16) -> Endpoint {
+pub(crate) fn endpoint(port: u16) -> Endpoint {
     Endpoint::new(format!("tcp@127.0.0.1:{port}").parse().unwrap())
 }
 
-type Snapshots = watch::Receiver<Arc<Snapshot>>;
+pub(crate) type Snapshots = watch::Receiver<Arc<Snapshot>>;
 
-async fn wait_for(
+pub(crate) async fn wait_for(
     snapshots: &mut Snapshots,
     what: impl FnMut(&Arc<Snapshot>) -> bool,
 ) -> Arc<Snapshot> {
@@ -40,14 +41,19 @@ async fn wait_for(
     found.expect("the list changes").unwrap().clone()
 }
 
-async fn registered(registrar: &Registrar) {
+pub(crate) async fn registered(registrar: &Registrar) {
     let mut registration = registrar.watch();
     let found = timeout(
         PATIENCE,
         registration.wait_for(|r| *r == Registration::Registered),
     )
     .await;
-    found.expect("it registers").unwrap();
+    let found = found.map(drop);
+    assert!(
+        found.is_ok(),
+        "it does not register: {:?}",
+        registrar.watch().borrow()
+    );
 }
 
 fn names(snapshot: &Snapshot) -> BTreeSet<String> {
@@ -437,6 +443,57 @@ async fn no_call_fails_while_the_leader_of_three_is_killed() {
         scene.settle(&members[leader]).await;
     }
     scene.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_call_fails_while_a_member_is_cut_off_and_who_asks_only_that_one_knows_that_its_list_is_old()
+ {
+    let network = Network::new();
+    let members = Process::three_over(&network).await;
+    let places: Vec<&str> = members.iter().map(|member| &*member.place).collect();
+    let etcd = eager(&format!("etcd://{}/", places.join(",")));
+    let mut scene = Scene::start("cut a member off", etcd).await;
+    scene.settle(&members[0]).await;
+    let (mut slowest_to_tell, mut slowest_to_heal) = (Duration::ZERO, Duration::ZERO);
+    for round in 0..2 * rounds() {
+        // The leader in one round, another one in the next.
+        let leads = members.iter().position(Process::is_leader);
+        let leader = leads.expect("someone leads");
+        let cut = (leader + round as usize % 2) % members.len();
+        let other = &members[(cut + 1) % members.len()];
+        let cut = &members[cut];
+        let mut lonely = eager(&cut.url()).watch();
+        wait_for(&mut lonely, |s| names(s) == scene.addresses()).await;
+
+        let since = Instant::now();
+        network.isolate(cut.id(), cut.peer_place.clone());
+        let old = wait_for(&mut lonely, |s| s.stale.is_some()).await;
+        slowest_to_tell = slowest_to_tell.max(since.elapsed());
+        assert_eq!(names(&old), scene.addresses(), "the last good list is kept");
+        other.ready().await;
+        scene.settle(other).await;
+
+        let since = Instant::now();
+        network.heal();
+        let is_fresh = |s: &Arc<Snapshot>| s.stale.is_none() && names(s) == scene.addresses();
+        wait_for(&mut lonely, is_fresh).await;
+        slowest_to_heal = slowest_to_heal.max(since.elapsed());
+        cut.ready().await;
+        scene.settle(cut).await;
+    }
+    println!(
+        "cut a member off: told after at most {slowest_to_tell:?}, healed after at most {slowest_to_heal:?}"
+    );
+    // Its own limits for a request are a second, and then the watch is tried again.
+    assert!(
+        slowest_to_tell < Duration::from_secs(10),
+        "{slowest_to_tell:?}"
+    );
+    assert!(
+        slowest_to_heal < Duration::from_secs(5),
+        "{slowest_to_heal:?}"
+    );
+    scene.end_within(Duration::from_secs(10)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

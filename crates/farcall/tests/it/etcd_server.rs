@@ -2,10 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::net::TcpListener;
+#[cfg(feature = "tls")]
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+
+#[cfg(feature = "tls")]
+use crate::certificates::Identity;
+use crate::partition::Network;
 
 const INSTALL: &str = "the tests of discovery need etcd 3.4 or later: install the packages etcd-server and etcd-client \
                        (apt-get install etcd-server etcd-client), or put etcd and etcdctl into PATH";
@@ -14,8 +20,12 @@ const INSTALL: &str = "the tests of discovery need etcd 3.4 or later: install th
 pub(crate) struct Etcd {
     /// Where clients reach it: `127.0.0.1:2379`.
     pub(crate) place: String,
+    /// Where it listens to other members.
+    pub(crate) peer_place: String,
     name: String,
     args: Vec<String>,
+    /// What `etcdctl` has to be told to be let in.
+    ctl_args: Vec<String>,
     dir: TempDir,
     child: Option<Child>,
 }
@@ -27,20 +37,69 @@ impl Etcd {
         etcd
     }
 
+    /// An etcd of one member which speaks TLS to its clients, ready: by this certificate and key, and only to those
+    /// whose certificate this authority signed. `etcdctl` goes in with the last two.
+    #[cfg(feature = "tls")]
+    pub(crate) async fn start_secured(server: &Identity, ca: &Path, client: &Identity) -> Etcd {
+        let (client_port, peer_port) = (free_port(), free_port());
+        let peer = format!("http://127.0.0.1:{peer_port}");
+        let mut etcd = Etcd::new("only", client_port, peer_port, &format!("only={peer}"));
+        for arg in &mut etcd.args {
+            if arg.starts_with("--listen-client") || arg.starts_with("--advertise-client") {
+                *arg = arg.replace("http://", "https://");
+            }
+        }
+        let file = |name: &str, path: &Path| format!("--{name}={}", path.display());
+        etcd.args.extend([
+            format!("--initial-advertise-peer-urls={peer}"),
+            "--client-cert-auth".to_owned(),
+            file("cert-file", &server.certificate),
+            file("key-file", &server.key),
+            file("trusted-ca-file", ca),
+        ]);
+        etcd.ctl_args = vec![
+            // It knows no other name of the server than its address.
+            "--insecure-skip-tls-verify".to_owned(),
+            file("cert", &client.certificate),
+            file("key", &client.key),
+        ];
+        etcd.run();
+        etcd.ready().await;
+        etcd
+    }
+
     /// An etcd of three members, ready.
     pub(crate) async fn three() -> [Etcd; 3] {
         Etcd::cluster(["a", "b", "c"]).await
     }
 
+    /// The same, which reach each other over a network that can be torn.
+    pub(crate) async fn three_over(network: &Network) -> [Etcd; 3] {
+        let members = ["a", "b", "c"].map(|name| (name, free_port(), free_port()));
+        let mut ways = Vec::new();
+        for (_, _, peer) in members {
+            ways.push(network.way_to(format!("127.0.0.1:{peer}")).await);
+        }
+        Etcd::run_all(members, &ways).await
+    }
+
     async fn cluster<const N: usize>(names: [&str; N]) -> [Etcd; N] {
         let members = names.map(|name| (name, free_port(), free_port()));
-        let peers: Vec<String> = members
-            .iter()
-            .map(|(name, _, peer)| format!("{name}=http://127.0.0.1:{peer}"))
+        let ways = members.map(|(_, _, peer)| format!("127.0.0.1:{peer}"));
+        Etcd::run_all(members, &ways).await
+    }
+
+    /// Members with the ports for their clients and their peers, and where the peers reach each.
+    async fn run_all<const N: usize>(members: [(&str, u16, u16); N], ways: &[String]) -> [Etcd; N] {
+        let peers = members.iter().zip(ways);
+        let peers: Vec<String> = peers
+            .map(|((name, _, _), way)| format!("{name}=http://{way}"))
             .collect();
         let peers = peers.join(",");
         let mut etcds = members.map(|(name, client, peer)| Etcd::new(name, client, peer, &peers));
-        for etcd in &mut etcds {
+        for (etcd, way) in etcds.iter_mut().zip(ways) {
+            etcd.args
+                .push(format!("--initial-advertise-peer-urls=http://{way}"));
             etcd.run();
         }
         for etcd in &etcds {
@@ -62,17 +121,18 @@ impl Etcd {
             ("listen-client-urls", &client),
             ("advertise-client-urls", &client),
             ("listen-peer-urls", &peer),
-            ("initial-advertise-peer-urls", &peer),
             ("initial-cluster", peers),
             ("log-level", "error"),
         ];
         let args = options.iter();
         Etcd {
             place: client.trim_start_matches("http://").to_owned(),
+            peer_place: peer.trim_start_matches("http://").to_owned(),
             name: name.to_owned(),
             args: args
                 .map(|(name, value)| format!("--{name}={value}"))
                 .collect(),
+            ctl_args: Vec::new(),
             dir,
             child: None,
         }
@@ -109,7 +169,11 @@ impl Etcd {
     /// True when it reads through its leader; also when it would not tell what, for want of a password.
     fn is_ready(&self) -> bool {
         let asked = self.try_ctl(&["get", "ready"]);
-        asked.map_or_else(|error| error.contains("user name is empty"), |_| true)
+        let is_let_in = |error: String| {
+            // The second is for one that showed a certificate, which names no user.
+            error.contains("user name is empty") || error.contains("permission denied")
+        };
+        asked.map_or_else(is_let_in, |_| true)
     }
 
     /// Ends the process without warning.
@@ -162,6 +226,7 @@ impl Etcd {
                 "--command-timeout=2s",
                 "--dial-timeout=2s",
             ])
+            .args(&self.ctl_args)
             .args(args)
             .output()
             .unwrap_or_else(|error| panic!("etcdctl does not start: {error}; {INSTALL}"));
@@ -198,10 +263,22 @@ impl Etcd {
 
     /// True when this member leads the others.
     pub(crate) fn is_leader(&self) -> bool {
+        let status = self.status();
+        status["leader"] == status["header"]["member_id"]
+    }
+
+    /// Its number, as members tell it to each other.
+    pub(crate) fn id(&self) -> String {
+        format!(
+            "{:x}",
+            self.status()["header"]["member_id"].as_u64().unwrap()
+        )
+    }
+
+    fn status(&self) -> serde_json::Value {
         let found: serde_json::Value =
             serde_json::from_str(&self.ctl(&["endpoint", "status", "-w", "json"])).unwrap();
-        let status = &found[0]["Status"];
-        status["leader"] == status["header"]["member_id"]
+        found[0]["Status"].clone()
     }
 }
 

@@ -2,11 +2,15 @@
 
 mod backends;
 mod calls;
+#[cfg(feature = "tls")]
+mod certificates;
 mod cluster;
 mod dialects;
 mod discover;
 mod etcd;
 mod etcd_server;
+#[cfg(feature = "tls")]
+mod etcd_tls;
 mod handshake;
 mod http_calls;
 mod life;
@@ -14,12 +18,14 @@ mod limits;
 mod load;
 mod originals;
 mod pages;
+mod partition;
 mod plain_serde;
 mod registry;
 mod script;
 mod semantics;
 mod service;
 mod shutdown;
+mod srv;
 mod streams;
 mod support;
 mod traffic;

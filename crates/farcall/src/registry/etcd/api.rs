@@ -17,7 +17,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::http::client::{Lines, Url};
+use crate::http::client::{FetchError, Lines, Url};
 
 /// A name and its password, which no log shows.
 #[derive(Clone)]
@@ -290,10 +290,7 @@ impl Api {
                     .map(hyper::Response::into_body);
                 refused(&member, status, &says.unwrap_or_default())
             }
-            Err(error) => Refusal {
-                text: error.to_string(),
-                code: None,
-            },
+            Err(error) => unreached(&member, &error),
         };
         self.next_member();
         if outcome.is_for_want_of_a_token() {
@@ -336,13 +333,7 @@ impl Api {
             .await;
         let reply = reply.map_err(|error| {
             self.next_member();
-            (
-                Refusal {
-                    text: error.to_string(),
-                    code: None,
-                },
-                true,
-            )
+            (unreached(&member, &error), true)
         })?;
         if reply.status() != StatusCode::OK {
             let is_ill = reply.status().is_server_error();
@@ -447,6 +438,14 @@ fn headers(token: Option<&str>) -> Vec<(&'static str, &str)> {
     headers
 }
 
+fn unreached(member: &Url, error: &FetchError) -> Refusal {
+    Refusal::new(match error.is_hang_up && !member.is_secured() {
+        // So it does when it is killed, too.
+        true => format!("{error}; if it always does that, perhaps it wants TLS: etcds://"),
+        false => error.to_string(),
+    })
+}
+
 fn refused(member: &Url, status: StatusCode, body: &[u8]) -> Refusal {
     #[derive(Deserialize)]
     struct Words {
@@ -460,11 +459,14 @@ fn refused(member: &Url, status: StatusCode, body: &[u8]) -> Refusal {
             code,
         },
         Err(_) => {
-            let text = format!(
-                "{member}: status {status}, {:?}",
-                brief(&String::from_utf8_lossy(body))
-            );
-            Refusal { text, code: None }
+            let says = brief(&String::from_utf8_lossy(body));
+            let advice = match says.contains("CommonName") {
+                true => {
+                    "; an etcd with users takes certificates without a CommonName through its gateway"
+                }
+                false => "",
+            };
+            Refusal::new(format!("{member}: status {status}, {says:?}{advice}"))
         }
     }
 }
