@@ -126,7 +126,7 @@ fn conversation(framing: Framing, side: Side) -> Result<Vec<u8>, Box<dyn Error>>
             header.timeout_ns = 1_000_000;
             header.load.in_flight = 7;
             header.load.utilisation = 99;
-            header.metadata.push(("trace".into(), "0af7".into()));
+            header.metadata.push("trace", "0af7");
         }
         writer.write(body, &mut out)?;
     }

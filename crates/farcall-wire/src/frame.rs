@@ -10,7 +10,7 @@ mod pack;
 use self::gob_pairs::GobNames;
 pub use self::json_rpc::JsonCall;
 pub use self::pack::Compression;
-use crate::{Body, BodyRef, Codec, EncodeError, Limits, Violation};
+use crate::{Body, BodyRef, Codec, EncodeError, Limits, Metadata, Violation};
 
 /// What a message is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -102,7 +102,7 @@ pub struct Header {
     /// The server's load, on replies: calls in flight, and how busy it is from 0 to 255.
     pub load: Load,
     /// Names and values, in the order given.
-    pub metadata: Vec<(String, String)>,
+    pub metadata: Metadata,
     /// What a JSON-RPC request wants back; its reply takes it along.
     pub json: Option<Box<JsonCall>>,
 }

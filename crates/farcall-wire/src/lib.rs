@@ -17,6 +17,7 @@ mod frame;
 mod hello;
 mod json;
 mod limits;
+mod metadata;
 mod sniff;
 mod window;
 
@@ -35,5 +36,6 @@ pub use frame::{
 };
 pub use hello::{Features, Hello, MAGIC};
 pub use limits::Limits;
+pub use metadata::{Metadata, Pairs};
 pub use sniff::{Opening, sniff};
 pub use window::{ReceiveWindow, SendWindow};

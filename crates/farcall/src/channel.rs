@@ -1,11 +1,13 @@
 //! What typed clients call through: one server, or a cluster. Both take the same calls.
 
 use std::task::Waker;
+use std::time::Duration;
 
 use farcall_wire::{Body, Dynamic, Message};
 
 use crate::client::{CallOptions, InFlight, RawReply};
 pub(crate) use crate::cluster::{Attempts, Begun as BegunByCluster};
+use crate::middleware::Metered;
 use crate::stream::carrier::Held;
 use crate::{Call, Client, Cluster, FromReply, Items, Pending, Result, StreamCall, Target};
 
@@ -101,7 +103,30 @@ impl From<Cluster> for Channel {
     }
 }
 
-impl Via<'_> {
+impl<'a> Via<'a> {
+    /// Begins to measure a call, if calls are measured.
+    pub(crate) fn metered(self, method: &str) -> Option<Metered<'a>> {
+        match self {
+            Via::Client(client) => client.metered(method),
+            Via::Cluster(cluster) => cluster.metered(method),
+        }
+    }
+
+    /// The timeout of calls that have none of their own.
+    pub(crate) fn call_timeout(self) -> Option<Duration> {
+        match self {
+            Via::Client(client) => client.call_timeout(),
+            Via::Cluster(cluster) => cluster.call_timeout(),
+        }
+    }
+
+    fn has_layers(self) -> bool {
+        match self {
+            Via::Client(client) => client.has_layers(),
+            Via::Cluster(cluster) => cluster.has_layers(),
+        }
+    }
+
     /// Begins a call if that takes no waiting. Otherwise [`Via::invoke`] is to make it, after what is given.
     pub(crate) fn begin_now(
         self,
@@ -110,6 +135,9 @@ impl Via<'_> {
         options: &CallOptions,
         waker: Option<&Waker>,
     ) -> Result<Result<Begun>, Option<Attempts>> {
+        if self.has_layers() {
+            return Err(None);
+        }
         match self {
             Via::Client(client) => {
                 let begun = client.begin_now(method, body, options, waker).ok_or(None)?;
@@ -158,18 +186,20 @@ impl Via<'_> {
 
     pub(crate) fn go<R: Message>(self, method: &str, args: impl Message) -> Pending<R> {
         let options = CallOptions::default();
+        let metered = self.metered(method).map(Metered::keep);
         let begun = match self {
+            _ if self.has_layers() => None,
             Via::Client(client) => client.begin_now(method, Body::from(&args), &options, None),
             // It may have to be made again, which takes a task that holds the argument.
             Via::Cluster(_) => None,
         };
         match begun {
-            Some(Ok(in_flight)) => Pending::new(in_flight),
-            Some(Err(error)) => Pending::new(std::future::ready(Err(error))),
+            Some(Ok(in_flight)) => Pending::new(metered, in_flight),
+            Some(Err(error)) => Pending::new(metered, std::future::ready(Err(error))),
             None => {
                 let channel = self.to_channel();
                 let method = method.to_owned();
-                Pending::spawn(async move {
+                Pending::spawn(metered, async move {
                     channel
                         .via()
                         .invoke(None, &method, Body::from(&args), &options)

@@ -1,5 +1,6 @@
 //! Clients: one server, as its callers see it. When its connections are made and made again is told in `lanes`.
 
+mod around;
 mod call;
 pub(crate) mod connection;
 mod lanes;
@@ -15,9 +16,10 @@ use farcall_wire::{Body, Code, Codec, Compression, Dynamic, Limits, Message};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
-pub use call::RawReply;
+pub(crate) use around::around;
+use call::once_more;
 pub use call::{Call, CallFuture, FromReply, Pending, Reply};
-pub(crate) use call::{CallOptions, InFlight};
+pub(crate) use call::{CallOptions, InFlight, RawReply, is_unknown};
 use connection::{CallTurn, Connection, NotBegun, connect_timed_out};
 pub use lanes::ClientState;
 use lanes::Lanes;
@@ -25,7 +27,9 @@ pub(crate) use lanes::Patience;
 pub use streaming::{StreamCall, StreamReply, Streaming};
 
 use crate::channel::Via;
+use crate::context::Peer;
 use crate::link::now;
+use crate::middleware::{self, Metered, Meters, Middleware, Recorder, Stack};
 use crate::transport::Stream;
 use crate::{Address, Error, Items, Reached, Result, context};
 
@@ -54,6 +58,9 @@ pub(crate) struct Config {
     pub(crate) connections: usize,
     pub(crate) compression: Option<Compression>,
     pub(crate) keep_alive: Option<Duration>,
+    /// What stands around every call.
+    pub(crate) layers: Stack,
+    pub(crate) meters: Option<Arc<Meters>>,
 }
 
 /// The first wait between dials and the longest, so that no time is beyond what the clock can tell.
@@ -75,6 +82,8 @@ impl Default for Config {
             connections: 1,
             compression: None,
             keep_alive: Some(KEEP_ALIVE),
+            layers: Stack::default(),
+            meters: None,
         }
     }
 }
@@ -172,6 +181,18 @@ impl ClientBuilder {
     /// when it stays silent for as long again. `None` leaves that to TCP, which may take many minutes. Default 30 s.
     pub fn keep_alive(mut self, interval: Option<Duration>) -> ClientBuilder {
         self.config.keep_alive = interval;
+        self
+    }
+
+    /// Puts a [middleware](crate::middleware) around every call. The first that is added is the outermost.
+    pub fn layer(mut self, layer: impl Middleware) -> ClientBuilder {
+        self.config.layers.add(layer);
+        self
+    }
+
+    /// Measures every call, its layers included. Default: nobody does.
+    pub fn metrics(mut self, recorder: impl Recorder) -> ClientBuilder {
+        self.config.meters = Some(Arc::new(Meters::new(Arc::new(recorder))));
         self
     }
 
@@ -286,9 +307,9 @@ impl Client {
             timeout: limit,
             ..CallOptions::default()
         };
-        self.invoke(method, Body::Dynamic(&args), &options)
-            .await?
-            .to_plain_json()
+        let calling = self.invoke(method, Body::Dynamic(&args), &options);
+        let reply = Metered::over(self.metered(method), calling).await?;
+        reply.to_plain_json()
     }
 
     /// Calls `Service.Method` with an argument that has no Rust type, and may be sent again. The reply's type is the
@@ -419,7 +440,17 @@ impl Client {
         self.0.connection(patience).await.map(drop)
     }
 
-    /// Begins a call if that takes no waiting: when a connection is open and has room.
+    /// Begins to measure a call, if calls are measured.
+    pub(crate) fn metered(&self, method: &str) -> Option<Metered<'_>> {
+        self.0.config.meters.as_ref()?.begin(method)
+    }
+
+    /// True where calls are to go through layers, by [`Client::invoke`].
+    pub(crate) fn has_layers(&self) -> bool {
+        self.0.config.layers.layers().is_some()
+    }
+
+    /// Begins a call behind the layers if that takes no waiting: when a connection is open and has room.
     pub(crate) fn begin_now(
         &self,
         method: &str,
@@ -447,17 +478,63 @@ impl Client {
         }
     }
 
-    /// Makes a call, connecting first if need be.
+    /// Makes a call, through the layers.
     pub(crate) async fn invoke(
         &self,
         method: &str,
         body: Body<'_>,
         options: &CallOptions,
     ) -> Result<RawReply> {
-        let patience = self.patience(options);
-        self.invoke_with(patience, method, body, options).await
+        let Some(layers) = self.0.config.layers.layers() else {
+            return self.invoke_directly(method, body, options).await;
+        };
+        let peer = Peer::server(Some(self.address()), self.0.config.codec);
+        let deadline = self.deadline(options);
+        let metadata = &options.metadata;
+        let call =
+            middleware::Call::outgoing(method, peer, deadline, metadata, options.is_idempotent);
+        let make = |options: CallOptions| {
+            let call = async move {
+                match self.begin_now(method, body, &options, None) {
+                    Some(begun) => begun?.await,
+                    None => self.invoke_directly(method, body, &options).await,
+                }
+            };
+            Box::pin(call) as _
+        };
+        around(layers, call, options, make).await
     }
 
+    /// Makes a call, connecting first if need be.
+    async fn invoke_directly(
+        &self,
+        method: &str,
+        body: Body<'_>,
+        options: &CallOptions,
+    ) -> Result<RawReply> {
+        let patience = self.patience(options);
+        let began = options.is_idempotent.then(now);
+        let outcome = self.invoke_with(patience, method, body, options).await;
+        match (outcome, began) {
+            (Err(first), Some(began)) if is_unknown(&first) => {
+                let passed = now().saturating_duration_since(began);
+                let limit = options.timeout.or(self.call_timeout());
+                let options = CallOptions {
+                    timeout: limit.map(|limit| limit.saturating_sub(passed)),
+                    now: None,
+                    ..options.clone()
+                };
+                once_more(first, self.invoke_with(patience, method, body, &options)).await
+            }
+            (outcome, _) => outcome,
+        }
+    }
+
+    pub(crate) fn call_timeout(&self) -> Option<Duration> {
+        self.0.config.call_timeout
+    }
+
+    /// Makes a call once.
     pub(crate) async fn invoke_with(
         &self,
         patience: Patience,
@@ -487,7 +564,7 @@ impl Client {
         }
     }
 
-    async fn open_with(
+    pub(crate) async fn open_with(
         &self,
         patience: Patience,
         method: &str,
@@ -529,7 +606,8 @@ impl Client {
 
     fn deadline(&self, options: &CallOptions) -> Option<Instant> {
         let limit = options.timeout.or(self.0.config.call_timeout);
-        context::deadline(limit, options.is_detached)
+        let now = || options.now.unwrap_or_else(now);
+        context::deadline_at(now, limit, options.is_detached)
     }
 }
 

@@ -20,8 +20,12 @@ use tokio::time::timeout;
 
 use crate::balance::{Balance, TwoChoices};
 use crate::channel::Via;
-use crate::client::{CallOptions, Config, InFlight, Patience, RawReply, backoff_bounds};
+use crate::client::{
+    CallOptions, Config, InFlight, Patience, RawReply, around, backoff_bounds, is_unknown,
+};
+use crate::context::Peer;
 use crate::discover::{Discover, Snapshot};
+use crate::middleware::{self, Metered, Meters, Middleware, Recorder, Stack};
 use crate::stream::carrier::Held;
 use crate::{
     Address, Call, Client, ClientState, Code, Error, FromReply, Items, Pending, Reached, Result,
@@ -124,6 +128,19 @@ impl ClusterBuilder {
     /// How many connections calls to one server are spread over. See [`crate::ClientBuilder::connections`].
     pub fn connections(mut self, count: usize) -> ClusterBuilder {
         self.config.connections = count.max(1);
+        self
+    }
+
+    /// Puts a [middleware](crate::middleware) around every call, and so around all servers that it tries. The first that
+    /// is added is the outermost. In a broadcast, each server's call is one.
+    pub fn layer(mut self, layer: impl Middleware) -> ClusterBuilder {
+        self.config.layers.add(layer);
+        self
+    }
+
+    /// Measures every call, over all servers that it tries, its layers included. Default: nobody does.
+    pub fn metrics(mut self, recorder: impl Recorder) -> ClusterBuilder {
+        self.config.meters = Some(Arc::new(Meters::new(Arc::new(recorder))));
         self
     }
 
@@ -238,7 +255,8 @@ impl Cluster {
             timeout: limit,
             ..CallOptions::default()
         };
-        let reply = self.invoke(method, Body::Dynamic(&args), &options).await?;
+        let calling = self.invoke(method, Body::Dynamic(&args), &options);
+        let reply = Metered::over(self.metered(method), calling).await?;
         reply.to_plain_json()
     }
 
@@ -343,14 +361,55 @@ impl Cluster {
                 let line = &Arc::clone(line).busy();
                 // Each server counts, also one that was out of reach just now.
                 let patience = Patience::Insist;
-                let calling = line.client.invoke_with(patience, method, body, options);
-                let outcome = calling.await;
-                note(line, &outcome);
+                let make = |options: CallOptions| {
+                    let call = async move {
+                        let calling = line.client.invoke_with(patience, method, body, &options);
+                        let outcome = calling.await;
+                        note(line, &outcome);
+                        outcome
+                    };
+                    Box::pin(call) as Pin<Box<dyn Future<Output = _> + Send>>
+                };
+                let call = async {
+                    let Some(layers) = self.0.config.layers.layers() else {
+                        return make(options.clone()).await;
+                    };
+                    let call = self.outgoing(Some(&line.address), method, options);
+                    around(layers, call, options, make).await
+                };
+                let outcome = Metered::over(self.metered(method), call).await;
                 (line.address.clone(), outcome)
             };
             Box::pin(call) as Pin<Box<dyn Future<Output = _> + Send>>
         });
         Ok(all(calls.collect()).await)
+    }
+
+    /// Begins to measure a call, if calls are measured.
+    pub(crate) fn metered(&self, method: &str) -> Option<Metered<'_>> {
+        self.0.config.meters.as_ref()?.begin(method)
+    }
+
+    pub(crate) fn call_timeout(&self) -> Option<Duration> {
+        self.0.config.call_timeout
+    }
+
+    /// True where calls are to go through layers, by [`Cluster::invoke`].
+    pub(crate) fn has_layers(&self) -> bool {
+        self.0.config.layers.layers().is_some()
+    }
+
+    /// A call as layers see it, of a server that is known or is chosen later.
+    fn outgoing(
+        &self,
+        server: Option<&Address>,
+        method: &str,
+        options: &CallOptions,
+    ) -> middleware::Call {
+        let peer = Peer::server(server, self.0.config.codec);
+        let Deadline(deadline) = self.0.deadline(options);
+        let metadata = &options.metadata;
+        middleware::Call::outgoing(method, peer, deadline, metadata, options.is_idempotent)
     }
 
     /// Begins a call if that takes no waiting: when the server that is chosen has an open connection with room.
@@ -373,6 +432,7 @@ impl Cluster {
                 line,
                 in_flight,
                 deadline,
+                is_idempotent: options.is_idempotent,
             })),
             None => Err(Attempts {
                 chosen: Some(line),
@@ -381,8 +441,25 @@ impl Cluster {
         }
     }
 
-    /// Makes a call on one server after the other, until one of them may have got it.
+    /// Makes a call, through the layers: on one server after the other, until one of them may have got it.
     pub(crate) async fn invoke(
+        &self,
+        method: &str,
+        body: Body<'_>,
+        options: &CallOptions,
+    ) -> Result<RawReply> {
+        let Some(layers) = self.0.config.layers.layers() else {
+            return self.invoke_directly(method, body, options).await;
+        };
+        let make = |options: CallOptions| {
+            let call = async move { self.invoke_directly(method, body, &options).await };
+            Box::pin(call) as _
+        };
+        let call = self.outgoing(None, method, options);
+        around(layers, call, options, make).await
+    }
+
+    async fn invoke_directly(
         &self,
         method: &str,
         body: Body<'_>,
@@ -408,7 +485,7 @@ impl Cluster {
                 Ok(in_flight) => in_flight.await,
                 Err(error) => Err(error),
             };
-            if let Some(outcome) = attempts.conclude(&line, outcome) {
+            if let Some(outcome) = attempts.conclude(&line, options.is_idempotent, outcome) {
                 return outcome;
             }
         }
@@ -428,7 +505,7 @@ impl Cluster {
         loop {
             let line = inner.choose(&mut attempts, method, options).await?;
             let begun = inner.begin(&line, &attempts, method, body, options).await;
-            if let Some(begun) = attempts.conclude(&line, begun) {
+            if let Some(begun) = attempts.conclude(&line, false, begun) {
                 return Ok((begun?, Box::new(line)));
             }
         }
@@ -440,6 +517,7 @@ pub(crate) struct Begun {
     line: Busy,
     in_flight: InFlight,
     deadline: Deadline,
+    is_idempotent: bool,
 }
 
 impl Begun {
@@ -459,7 +537,7 @@ impl Begun {
             return Poll::Ready(Ok(outcome));
         }
         let mut attempts = Attempts::new(self.deadline);
-        let concluded = attempts.conclude(&self.line, outcome);
+        let concluded = attempts.conclude(&self.line, self.is_idempotent, outcome);
         Poll::Ready(concluded.ok_or(attempts))
     }
 }
@@ -472,6 +550,8 @@ pub(crate) struct Attempts {
     tried: HashSet<Address>,
     /// Why the last of those that were tried did not take it.
     last: Option<Error>,
+    /// One of them may have run it.
+    may_have_run: bool,
 }
 
 impl Attempts {
@@ -481,20 +561,37 @@ impl Attempts {
             chosen: None,
             tried: HashSet::new(),
             last: None,
+            may_have_run: false,
         }
     }
 
     /// Remembers what came of a try. The outcome is the call's, unless it is to be made elsewhere.
-    fn conclude<T>(&mut self, line: &Line, outcome: Result<T>) -> Option<Result<T>> {
+    fn conclude<T>(
+        &mut self,
+        line: &Line,
+        is_idempotent: bool,
+        outcome: Result<T>,
+    ) -> Option<Result<T>> {
         note(line, &outcome);
+        let goes_elsewhere =
+            |error: &Error| goes_elsewhere(error) || (is_idempotent && is_unknown(error));
         match outcome {
             Err(error) if goes_elsewhere(&error) && !self.deadline.is_over() => {
+                self.may_have_run |= error.reached() == Reached::Unknown;
                 tracing::debug!(address = %line.address, %error, "a call goes elsewhere");
                 self.tried.insert(line.address.clone());
                 self.last = Some(error);
                 None
             }
-            outcome => Some(outcome),
+            outcome => Some(outcome.map_err(|error| self.qualify(error))),
+        }
+    }
+
+    /// That the last server did not take a call says nothing about those before it.
+    fn qualify(&self, error: Error) -> Error {
+        match self.may_have_run && error.is_retryable() {
+            true => error.with_reached(Reached::Unknown),
+            false => error,
         }
     }
 }
@@ -502,7 +599,8 @@ impl Attempts {
 impl Inner {
     fn deadline(&self, options: &CallOptions) -> Deadline {
         let limit = options.timeout.or(self.config.call_timeout);
-        Deadline(context::deadline(limit, options.is_detached))
+        let now = || options.now.unwrap_or_else(now);
+        Deadline(context::deadline_at(now, limit, options.is_detached))
     }
 
     /// The fleet, once a first look at the list succeeded or failed, or as it is at the deadline.
@@ -558,6 +656,7 @@ impl Inner {
                 Some(error) => nobody_else(attempts.tried.len(), error),
                 None => nobody(&self.fleet.load()),
             };
+            let error = attempts.qualify(error);
             if !(waits && is_out_of_reach(&error)) {
                 return Err(error);
             }
@@ -597,7 +696,10 @@ impl Inner {
             return begun;
         }
         self.connected(line, tried, *deadline).await?;
-        line.client.open(method, body, &with_time_left()).await
+        let options = with_time_left();
+        let patience = Patience::FailFast;
+        let opening = line.client.open_with(patience, method, body, &options);
+        opening.await
     }
 
     /// Waits for the line's connection: to the deadline if need be, but not for long while another server could take
@@ -636,6 +738,9 @@ impl Inner {
                 let config = Config {
                     // A call waits for any server, not for one of them.
                     wait_for_ready: false,
+                    // They stand around the cluster's calls.
+                    layers: Stack::default(),
+                    meters: None,
                     ..self.config.clone()
                 };
                 Client::new(address.clone(), config)
@@ -714,8 +819,13 @@ fn now() -> Instant {
 
 /// True when another server may be able to do what this one surely did not.
 fn goes_elsewhere(error: &Error) -> bool {
-    // An argument that cannot be encoded cannot be encoded for anyone.
-    error.is_retryable() && error.code() != Code::InvalidArgument
+    match error.reached() {
+        // An argument that cannot be encoded cannot be encoded for anyone.
+        Reached::NotSent => error.code() != Code::InvalidArgument,
+        // Who may not call one server may call no other.
+        Reached::Refused => matches!(error.code(), Code::ResourceExhausted | Code::Unavailable),
+        Reached::Unknown | Reached::Answered => false,
+    }
 }
 
 /// Remembers whether the server could be reached.

@@ -1,13 +1,16 @@
 //! What a handler can know about its call beside the argument.
 
+use std::any::{Any, TypeId};
 use std::cell::Cell;
+use std::fmt;
 use std::future::{Future, poll_fn};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use farcall_wire::Codec;
+use farcall_wire::{Codec, Metadata, Pairs};
 
 use crate::link::now;
+use crate::{Address, Dialect};
 
 /// Who is at the other end of a connection.
 #[derive(Debug)]
@@ -16,6 +19,19 @@ pub(crate) struct Peer {
     /// `farcall`, `tinyrpc`, `net/rpc`.
     pub(crate) dialect: &'static str,
     pub(crate) codec: Codec,
+}
+
+impl Peer {
+    /// The server of a client; without an address, one that a cluster chooses later.
+    pub(crate) fn server(address: Option<&Address>, codec: Codec) -> Arc<Peer> {
+        Arc::new(Peer {
+            address: address.map(Address::to_string).unwrap_or_default(),
+            dialect: address
+                .map_or(Dialect::Farcall, |address| address.dialect)
+                .name(),
+            codec,
+        })
+    }
 }
 
 /// The call that a handler serves: who calls, how much time is left, what came along.
@@ -34,13 +50,26 @@ pub(crate) struct Peer {
 pub struct Context {
     pub(crate) peer: Arc<Peer>,
     pub(crate) deadline: Option<Instant>,
-    pub(crate) metadata: Option<Arc<[(String, String)]>>,
+    /// The bytes of a [`Metadata`].
+    pub(crate) metadata: Option<Arc<[u8]>>,
     pub(crate) is_idempotent: bool,
     pub(crate) reply_metadata: Option<ReplyMetadata>,
+    /// What layers left for those behind them.
+    pub(crate) values: Option<Arc<Values>>,
+}
+
+/// Values by their types. There are few, so they are searched in turn.
+#[derive(Clone, Default)]
+pub(crate) struct Values(Vec<(TypeId, Arc<dyn Any + Send + Sync>)>);
+
+impl fmt::Debug for Values {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} values", self.0.len())
+    }
 }
 
 /// What is to go back beside the reply, where the caller takes it.
-pub(crate) type ReplyMetadata = Arc<Mutex<Vec<(String, String)>>>;
+pub(crate) type ReplyMetadata = Arc<Mutex<Metadata>>;
 
 impl Context {
     /// The caller's address: `127.0.0.1:40112`, or the path of the Unix socket it came through.
@@ -71,18 +100,33 @@ impl Context {
 
     /// The value that the caller sent under this name, the last one if there are several.
     pub fn metadata(&self, name: &str) -> Option<&str> {
-        let mut pairs = self.metadata.as_deref()?.iter().rev();
-        pairs
-            .find(|(given, _)| given == name)
-            .map(|(_, value)| value.as_str())
+        self.pairs().last(name)
+    }
+
+    /// All metadata, in the order given.
+    pub(crate) fn pairs(&self) -> Pairs<'_> {
+        Pairs::of(self.metadata.as_deref().unwrap_or_default())
+    }
+
+    /// The value of this type that a [layer](crate::middleware) left for the handler: who calls, for instance.
+    pub fn get<T: Any + Send + Sync>(&self) -> Option<&T> {
+        let Values(values) = self.values.as_deref()?;
+        let (_, value) = values.iter().find(|(id, _)| *id == TypeId::of::<T>())?;
+        value.downcast_ref()
+    }
+
+    pub(crate) fn insert<T: Any + Send + Sync>(&mut self, value: T) {
+        let values = Arc::make_mut(self.values.get_or_insert_default());
+        values.0.retain(|(id, _)| *id != TypeId::of::<T>());
+        values.0.push((TypeId::of::<T>(), Arc::new(value)));
     }
 
     /// Sends a name and a value back beside the reply. Callers that did not ask for them
     /// ([`crate::Call::with_metadata`]), and errors, go without.
-    pub fn reply_metadata(&self, name: impl Into<String>, value: impl Into<String>) {
+    pub fn reply_metadata(&self, name: impl AsRef<str>, value: impl AsRef<str>) {
         if let Some(metadata) = &self.reply_metadata {
             let mut metadata = metadata.lock().unwrap_or_else(PoisonError::into_inner);
-            metadata.push((name.into(), value.into()));
+            metadata.push(name.as_ref(), value.as_ref());
         }
     }
 
@@ -128,6 +172,15 @@ pub(crate) fn within<T>(deadline: Option<Instant>, poll: impl FnOnce() -> T) -> 
 
 /// When a call must end that begins now: after its own limit, or with the handler that makes it.
 pub(crate) fn deadline(limit: Option<Duration>, is_detached: bool) -> Option<Instant> {
+    deadline_at(now, limit, is_detached)
+}
+
+/// The same for one that may know what time it is.
+pub(crate) fn deadline_at(
+    now: impl FnOnce() -> Instant,
+    limit: Option<Duration>,
+    is_detached: bool,
+) -> Option<Instant> {
     let own = limit.and_then(|limit| now().checked_add(limit));
     match is_detached {
         true => own,

@@ -41,6 +41,7 @@ pub struct Error(Box<Inner>);
 struct Inner {
     code: Code,
     reached: Reached,
+    is_refusal: bool,
     message: String,
     source: Option<Arc<dyn StdError + Send + Sync>>,
     details: Option<Details>,
@@ -64,6 +65,7 @@ impl Error {
         Error(Box::new(Inner {
             code,
             reached: Reached::Answered,
+            is_refusal: false,
             message: message.into(),
             source: None,
             details: None,
@@ -73,7 +75,19 @@ impl Error {
     /// An error that says that the call was not begun, and may be made again, here later or elsewhere now: for limits
     /// and checks that stand before a handler. Farcall's clients know it by [`Reached::Refused`].
     pub fn refused(code: Code, message: impl Into<String>) -> Error {
-        Error::new(code, message).with_reached(Reached::Refused)
+        Error::new(code, message).refuse()
+    }
+
+    /// Makes it the refusal of the call that is served here.
+    pub(crate) fn refuse(mut self) -> Error {
+        self.0.is_refusal = true;
+        self.with_reached(Reached::Refused)
+    }
+
+    /// True for a refusal that was made here. One of another server, which a handler hands on, says nothing about the
+    /// handler: it ran.
+    pub(crate) fn is_refusal(&self) -> bool {
+        self.0.is_refusal
     }
 
     /// Adds a value that says more than the text can. Farcall's clients get it beside code and text; all others get
@@ -168,6 +182,12 @@ impl Error {
 
     pub(crate) fn with_source(mut self, source: impl StdError + Send + Sync + 'static) -> Error {
         self.0.source = Some(Arc::new(source));
+        self
+    }
+
+    #[cfg(feature = "tower")]
+    pub(crate) fn with_boxed_source(mut self, source: Box<dyn StdError + Send + Sync>) -> Error {
+        self.0.source = Some(source.into());
         self
     }
 }

@@ -49,6 +49,7 @@
 //! - [`Incoming`] and [`Outgoing`] are streams of items beside a call's argument and reply: a method takes them after its
 //!   argument, and its caller gets a [`Streaming`].
 //! - [`discover`] is who is there, [`registry`] who keeps the list, [`balance`] who gets a call.
+//! - [`middleware`] is what stands around calls, on either side: tracing, checks, limits, functions of one's own.
 //! - [`Error`] is what ends a call; [`Error::is_retryable`] tells whether the handler surely did not run.
 //! - [`Address`] and [`Target`] are the forms in which servers and clusters are named.
 //!
@@ -84,6 +85,11 @@
 //! An argument or a reply is any [`Message`]: numbers, strings, vectors, maps, `()`, and structs with [`message`]. The
 //! crate `farcall_gob` has the table of which Go type each of them is. A type that only has serde's traits travels in
 //! [`Serde`]; whether it can is found out when a method with it is registered.
+//!
+//! # Features
+//!
+//! - `tower`: layers of `tower` as [`middleware`].
+//! - `zstd`: Zstandard beside LZ4, for long bodies. It brings a C library.
 
 mod error;
 
@@ -99,6 +105,7 @@ mod link;
 mod stream;
 
 mod context;
+pub mod middleware;
 mod router;
 mod run;
 mod schema;
@@ -143,8 +150,6 @@ pub use tls::{ClientTls, Pem, TlsError};
 pub mod __private {
     pub use farcall_gob as gob;
     pub use serde;
-
-    pub use crate::client::RawReply;
 }
 
 /// The program in the README compiles and runs.

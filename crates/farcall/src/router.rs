@@ -5,14 +5,17 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Instant;
 
 use farcall_gob::Schema;
 use farcall_wire::{Body, BodyRef, JsonCall, Message};
 use rustc_hash::FxHashMap;
 
 use crate::context::ReplyMetadata;
+use crate::link::now;
+use crate::middleware::{Meter, Recorder, Reply, Side, guarded};
 use crate::stream::carrier::Carrier;
 use crate::stream::{CloseOnDrop, Incoming, Items, Outgoing};
 use crate::{Code, Context, Error, Result};
@@ -65,9 +68,64 @@ impl Request {
 }
 
 /// Where one call's reply goes.
-pub(crate) struct Replier {
-    pub(crate) to: Arc<dyn ReplyTo>,
-    pub(crate) request: Request,
+pub(crate) enum Replier {
+    /// To the caller.
+    Caller {
+        to: Arc<dyn ReplyTo>,
+        request: Request,
+        /// The call's items, until the handler has them.
+        streams: Option<CloseOnDrop>,
+    },
+    /// To the layers around the handler.
+    Layers {
+        place: Arc<Mutex<Option<Reply>>>,
+        streams: Option<CloseOnDrop>,
+    },
+}
+
+impl Replier {
+    /// Opens the streams of items that the method has, before anything of them can arrive.
+    pub(crate) fn open_streams(&mut self, method: &Method) -> Result<()> {
+        let has_streams = method.incoming.is_some() || method.outgoing.is_some();
+        if let (
+            true,
+            Replier::Caller {
+                to,
+                request,
+                streams,
+            },
+        ) = (has_streams, self)
+        {
+            let opened = Arc::clone(to).streams(request, method.incoming.is_some())?;
+            *streams = Some(CloseOnDrop(opened));
+        }
+        Ok(())
+    }
+
+    /// The streams that were opened. They can be taken once.
+    pub(crate) fn take_streams(&mut self) -> Option<CloseOnDrop> {
+        match self {
+            Replier::Caller { streams, .. } | Replier::Layers { streams, .. } => streams.take(),
+        }
+    }
+
+    fn reply<R: Message>(&self, reply: R) -> Result<()> {
+        match self {
+            Replier::Caller { to, request, .. } => to.reply(request, Body::from(&reply)),
+            Replier::Layers { .. } => self.pass(Reply::new(reply)),
+        }
+    }
+
+    /// Passes on what layers gave.
+    pub(crate) fn pass(&self, reply: Reply) -> Result<()> {
+        match self {
+            Replier::Caller { to, request, .. } => to.reply(request, reply.body()?),
+            Replier::Layers { place, .. } => {
+                *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(reply);
+                Ok(())
+            }
+        }
+    }
 }
 
 type Handler = dyn Fn(Context, BodyRef<'_>, Replier) -> Result<Running> + Send + Sync;
@@ -94,6 +152,8 @@ pub struct Method {
     unfit: Option<Unfit>,
     handler: Box<Handler>,
     counters: Counters,
+    /// Set before the server starts, if calls are measured.
+    meter: OnceLock<Arc<dyn Meter>>,
 }
 
 /// Where a method runs.
@@ -139,10 +199,11 @@ impl Method {
                 let running = handler(context, args);
                 Ok(Box::pin(async move {
                     let reply = running.await?;
-                    replier.to.reply(&replier.request, Body::from(&reply))
+                    replier.reply(reply)
                 }))
             }),
             counters: Counters::default(),
+            meter: OnceLock::new(),
         }
     }
 
@@ -192,10 +253,12 @@ impl Method {
             unfit: unfit::<A>("argument")
                 .or_else(|| unfit::<R>("reply"))
                 .or_else(items),
-            handler: Box::new(move |context, body, replier| {
-                let Replier { to, request } = replier;
-                let carrier = Arc::clone(&to).streams(&request, Up::EXIST)?;
-                let open = CloseOnDrop(Arc::clone(&carrier));
+            handler: Box::new(move |context, body, mut replier| {
+                let open = replier.take_streams().ok_or_else(|| {
+                    let text = "a layer ran a handler with streams of items twice";
+                    Error::new(Code::Internal, text)
+                })?;
+                let carrier = Arc::clone(&open.0);
                 let args = decode_argument::<A>(body)?;
                 let incoming = Incoming::new(Arc::clone(&carrier));
                 let running = handler(context, args, incoming, Outgoing::new(carrier, false));
@@ -203,10 +266,11 @@ impl Method {
                     let reply = running.await?;
                     // No item follows the reply, whoever still holds what sends them.
                     drop(open);
-                    to.reply(&request, Body::from(&reply))
+                    replier.reply(reply)
                 }))
             }),
             counters: Counters::default(),
+            meter: OnceLock::new(),
         }
     }
 
@@ -273,14 +337,22 @@ impl Method {
         (self.handler)(context, body, replier)
     }
 
-    pub(crate) fn began(&self) {
+    /// Counts a call that begins, and tells when it began where calls are measured. `ended` wants to know it.
+    pub(crate) fn began(&self, now: impl FnOnce() -> Instant) -> Option<Instant> {
         self.counters.begun.fetch_add(1, Ordering::Relaxed);
+        let meter = self.meter.get()?;
+        guarded(|| meter.begun());
+        Some(now())
     }
 
-    pub(crate) fn ended(&self, failed: bool) {
+    pub(crate) fn ended(&self, began: Option<Instant>, outcome: Result<(), Code>) {
         self.counters.ended.fetch_add(1, Ordering::Relaxed);
-        if failed {
+        if outcome.is_err() {
             self.counters.errors.fetch_add(1, Ordering::Relaxed);
+        }
+        if let (Some(meter), Some(began)) = (self.meter.get(), began) {
+            let elapsed = now().saturating_duration_since(began);
+            guarded(|| meter.ended(outcome, elapsed));
         }
     }
 
@@ -493,6 +565,15 @@ impl Router {
         self.takes_items |= method.incoming.is_some();
         self.by_name.insert(name, method);
         Ok(())
+    }
+
+    /// Measures the calls of all methods that are there.
+    pub(crate) fn measure(&self, recorder: &dyn Recorder) {
+        for (name, method) in &self.by_name {
+            method
+                .meter
+                .get_or_init(|| recorder.meter(Side::Server, name));
+        }
     }
 
     /// The method called `Service.Method`, and its name to keep.

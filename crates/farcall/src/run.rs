@@ -1,8 +1,12 @@
-//! How a handler runs: with its panics caught, in its time, on the right thread. Who asked for it is not known here.
+//! How a handler runs: with its layers around it and its panics caught, in its time, on the right thread. Who asked for
+//! it is not known here.
 
-use std::future::Future;
+mod layered;
+
+use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -10,6 +14,7 @@ use farcall_wire::{BodyRef, go_duration};
 use tokio::time::sleep_until;
 
 use crate::context::within;
+use crate::middleware::Layers;
 use crate::router::{Method, Replier, RunOn, Running};
 use crate::{Code, Context, Error, Result};
 
@@ -20,15 +25,32 @@ pub(crate) struct TimeLimit {
     pub(crate) limit: Duration,
 }
 
-/// Decodes the argument and makes the handler's future. Both are code that may be the user's.
+/// Makes the future of a call: the handler's, or that of the layers around it. Without layers the argument is decoded
+/// now.
 pub(crate) fn start(
+    layers: Option<&Layers>,
+    name: &Arc<str>,
+    method: &Arc<Method>,
+    context: Context,
+    body: BodyRef<'_>,
+    mut replier: Replier,
+) -> Result<Running> {
+    replier.open_streams(method)?;
+    match layers {
+        None => handler(method, context, body, replier),
+        Some(layers) => Ok(layered::start(layers, name, method, context, body, replier)),
+    }
+}
+
+/// Decodes the argument and makes the handler's future. Both are code that may be the user's.
+fn handler(
     method: &Method,
     context: Context,
     body: BodyRef<'_>,
     replier: Replier,
 ) -> Result<Running> {
     let started = catch_unwind(AssertUnwindSafe(|| method.start(context, body, replier)));
-    started.unwrap_or_else(|_| Err(panicked()))
+    started.unwrap_or_else(|_| Err(panicked("the handler")))
 }
 
 /// Polls a handler that may be ready at once: then it costs no task. One that is to run elsewhere is not polled.
@@ -82,7 +104,7 @@ fn on_blocking_thread(
     }));
     Box::pin(async move {
         let ended = (&mut thread.0).await;
-        ended.unwrap_or_else(|_| Err(panicked()))
+        ended.unwrap_or_else(|_| Err(panicked("the handler")))
     })
 }
 
@@ -119,11 +141,24 @@ fn poll(
     let polled = catch_unwind(AssertUnwindSafe(|| {
         within(deadline, || running.as_mut().poll(context))
     }));
-    polled.unwrap_or_else(|_| Poll::Ready(Err(panicked())))
+    polled.unwrap_or_else(|_| Poll::Ready(Err(panicked("the handler"))))
 }
 
-fn panicked() -> Error {
-    Error::new(Code::Internal, "rpc server: the handler panicked")
+/// Makes a panic of user code an error.
+pub(crate) async fn unless_it_panics<T>(
+    who: &str,
+    running: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    let mut running = pin!(running);
+    poll_fn(|context| {
+        let polled = catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(context)));
+        polled.unwrap_or_else(|_| Poll::Ready(Err(panicked(who))))
+    })
+    .await
+}
+
+fn panicked(who: &str) -> Error {
+    Error::new(Code::Internal, format!("rpc server: {who} panicked"))
 }
 
 fn timed_out(limit: Duration) -> Error {

@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 
 use crate::discover::Endpoint;
 use crate::http::{self, Surface};
+use crate::middleware::{Middleware, Recorder, Stack};
 use crate::registry::{Advertise, Advertised, Adverts};
 use crate::router::{RegisterError, Router, ServiceSnapshot};
 use crate::transport::{Listener, Stream};
@@ -40,6 +41,8 @@ pub(crate) struct Config {
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) router: Router,
+    /// What stands around every call.
+    pub(crate) layers: Stack,
     /// True from the beginning of the shutdown on.
     pub(crate) draining: watch::Sender<bool>,
     surface: Arc<Surface>,
@@ -52,6 +55,8 @@ pub(crate) struct Shared {
 #[must_use = "a server runs once it is started"]
 pub struct ServerBuilder {
     router: Router,
+    layers: Stack,
+    recorder: Option<Arc<dyn Recorder>>,
     config: Config,
     addresses: Vec<Address>,
     registry: Option<Registry>,
@@ -133,6 +138,8 @@ impl Server {
     pub fn builder() -> ServerBuilder {
         ServerBuilder {
             router: Router::default(),
+            layers: Stack::default(),
+            recorder: None,
             config: Config {
                 limits: Limits::default(),
                 handshake_timeout: Duration::from_secs(10),
@@ -310,6 +317,19 @@ impl ServerBuilder {
         }
     }
 
+    /// Puts a [middleware](crate::middleware) around every call of every method. The first that is added is the
+    /// outermost.
+    pub fn layer(mut self, layer: impl Middleware) -> ServerBuilder {
+        self.layers.add(layer);
+        self
+    }
+
+    /// Measures every call, its layers included. Default: nobody does.
+    pub fn metrics(mut self, recorder: impl Recorder) -> ServerBuilder {
+        self.recorder = Some(Arc::new(recorder));
+        self
+    }
+
     /// Listens on an address, too: `tcp@127.0.0.1:0`, `unix@/run/arith.sock`. Every listener serves every protocol.
     ///
     /// With one exception: clients of geerpc open as those of TinyRPC do, but wait for no acknowledgement and break on
@@ -414,6 +434,8 @@ impl ServerBuilder {
     pub async fn start(self) -> Result<Server, StartError> {
         let ServerBuilder {
             router,
+            layers,
+            recorder,
             config,
             addresses,
             registry,
@@ -435,6 +457,9 @@ impl ServerBuilder {
             listeners.push(bound.map_err(|source| StartError::Bind { address, source })?);
         }
         let (listeners, addresses): (Vec<_>, Vec<_>) = listeners.into_iter().unzip();
+        if let Some(recorder) = recorder {
+            router.measure(&*recorder);
+        }
         let draining = watch::Sender::new(false);
         let shared = Arc::new_cyclic(|shared: &std::sync::Weak<Shared>| {
             let is_draining = draining.subscribe();
@@ -453,6 +478,7 @@ impl ServerBuilder {
             Shared {
                 config,
                 router,
+                layers,
                 draining,
                 surface: Arc::new(surface),
             }

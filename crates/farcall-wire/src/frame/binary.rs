@@ -18,6 +18,7 @@
 
 use super::pack::{Compression, Packed};
 use super::{Flags, Header, Kind, Load, Step};
+use crate::metadata::text;
 use crate::{Body, BodyRef, Codec, EncodeError, Limits, Violation};
 
 const METHOD: u8 = 1;
@@ -136,11 +137,14 @@ fn read_more<'a>(present: u8, mut rest: &'a [u8], header: &mut Header) -> Option
         };
     }
     if present & META != 0 {
-        for _ in 0..varint(&mut rest)? {
-            let name = text(&mut rest)?.to_owned();
-            let value = text(&mut rest)?.to_owned();
-            header.metadata.push((name, value));
+        let count = varint(&mut rest)?;
+        let pairs = rest;
+        for _ in 0..count {
+            text(&mut rest)?;
+            text(&mut rest)?;
         }
+        let len = pairs.len() - rest.len();
+        header.metadata.extend_raw(pairs.get(..len)?);
     }
     if present & FLAGS != 0 {
         let (&[flags], after) = rest.split_first_chunk()?;
@@ -151,15 +155,11 @@ fn read_more<'a>(present: u8, mut rest: &'a [u8], header: &mut Header) -> Option
 }
 
 /// Bytes with their length before them.
-fn chunk<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+pub(crate) fn chunk<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let len = usize::try_from(varint(rest)?).ok()?;
     let (chunk, after) = rest.split_at_checked(len)?;
     *rest = after;
     Some(chunk)
-}
-
-fn text<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
-    std::str::from_utf8(chunk(rest)?).ok()
 }
 
 /// Reads a number of at most 64 bits.
@@ -302,11 +302,8 @@ fn write_more(header: &Header, present: u8, out: &mut Vec<u8>) {
         out.push(header.load.utilisation);
     }
     if present & META != 0 {
-        put_varint(header.metadata.len() as u64, out);
-        for (name, value) in &header.metadata {
-            put_text(name, out);
-            put_text(value, out);
-        }
+        put_varint(header.metadata.pairs().count() as u64, out);
+        out.extend_from_slice(header.metadata.as_bytes());
     }
     if present & FLAGS != 0 {
         out.push(header.flags.to_bits());

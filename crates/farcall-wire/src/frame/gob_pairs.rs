@@ -7,7 +7,7 @@ use farcall_gob::{GoString, Gob};
 use super::pack::{Compression, Packed};
 use super::{Flags, Header, Kind, Load, Step, skip_newline};
 use crate::codec::GobStream;
-use crate::{Body, BodyRef, EncodeError, Limits, Violation};
+use crate::{Body, BodyRef, EncodeError, Limits, Metadata, Violation};
 
 /// Under which name and with which members headers are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,9 +152,9 @@ impl TryFrom<Received> for Header {
 
     fn try_from(wire: Received) -> Result<Header, Violation> {
         let mut texts = wire.metadata.into_iter().map(text);
-        let mut metadata = Vec::new();
+        let mut metadata = Metadata::default();
         while let (Some(name), value) = (texts.next(), texts.next()) {
-            metadata.push((name, value.unwrap_or_default()));
+            metadata.push(&name, &value.unwrap_or_default());
         }
         Ok(Header {
             service_method: text(wire.service_method),
@@ -248,10 +248,8 @@ impl Writer {
         let written;
         match self.names {
             GobNames::Farcall => {
-                let metadata = header
-                    .metadata
-                    .iter()
-                    .flat_map(|(name, value)| [name.clone(), value.clone()]);
+                let pairs = header.metadata.pairs();
+                let metadata = pairs.flat_map(|(name, value)| [name, value].map(str::to_owned));
                 let wire = FarcallHeader {
                     service_method,
                     seq,

@@ -1,5 +1,6 @@
 //! Pairs of JSON values, header and body, each ended by a newline: farcall's JSON codec.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use base64::Engine;
@@ -122,7 +123,12 @@ fn read_header(value: &[u8]) -> Result<Header, Violation> {
         code: u8::try_from(wire.code).unwrap_or(0),
         load: Load::from_bits(wire.load),
         flags: Flags::from_bits(wire.flags),
-        metadata: wire.metadata.unwrap_or_default().into_iter().collect(),
+        metadata: wire
+            .metadata
+            .unwrap_or_default()
+            .iter()
+            .map(|(name, value)| (&**name, &**value))
+            .collect(),
         json: None,
     })
 }
@@ -175,10 +181,6 @@ impl Writer {
 
     fn write_header(&self, out: &mut Vec<u8>) -> Result<(), EncodeError> {
         let header = &self.header;
-        let metadata = header
-            .metadata
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()));
         let wire = WireHeader {
             service_method: header.service_method.as_str(),
             seq: header.seq,
@@ -189,7 +191,7 @@ impl Writer {
             load: header.load.to_bits().into(),
             flags: header.flags.to_bits().into(),
             metadata: (!header.metadata.is_empty())
-                .then(|| metadata.collect::<std::collections::BTreeMap<_, _>>()),
+                .then(|| header.metadata.pairs().collect::<BTreeMap<_, _>>()),
         };
         serde_json::to_writer(&mut *out, &wire)
             .map_err(|error| EncodeError::new("header", error))?;

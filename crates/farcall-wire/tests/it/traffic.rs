@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use farcall_wire::{
     Body, BodyRef, Codec, Compression, DecodeError, Flags, FrameReader, FrameWriter, Framing,
-    Header, Kind, Limits, Load, Side, Step, Violation,
+    Header, Kind, Limits, Load, Metadata, Side, Step, Violation,
 };
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -121,11 +121,11 @@ pub(crate) fn headers(framing: Framing, side: Side) -> impl Strategy<Value = Hea
                             in_flight: load.0,
                             utilisation: load.1,
                         },
-                        metadata: match codec {
+                        metadata: pairs(&match codec {
                             // An object: each name once, in whatever order.
                             Codec::Json => Vec::from_iter(BTreeMap::from_iter(metadata)),
                             _ => metadata,
-                        },
+                        }),
                         ..plain
                     },
                 }
@@ -247,4 +247,9 @@ pub(crate) fn cut(bytes: &[u8], at: &[Index]) -> Vec<Vec<u8>> {
     places.sort_unstable();
     let pairs = places.windows(2);
     pairs.map(|pair| bytes[pair[0]..pair[1]].to_vec()).collect()
+}
+
+fn pairs(pairs: &[(String, String)]) -> Metadata {
+    let pairs = pairs.iter();
+    pairs.map(|(name, value)| (&**name, &**value)).collect()
 }

@@ -7,18 +7,21 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
-use farcall_wire::{Body, BodyRef, Code, Message};
+use farcall_wire::{Body, Code, Message, Metadata};
 
-use super::connection::{CallTurn, Connection, NotBegun, Received};
+use super::connection::{CallTurn, Connection, NotBegun};
 use crate::channel::{Attempts, Begun, BegunByCluster, Via};
+use crate::link::now;
+pub(crate) use crate::middleware::Reply as RawReply;
+use crate::middleware::{Metered, Received};
 use crate::stream::{Directions, Json};
-use crate::{Error, Result};
+use crate::{Error, Reached, Result};
 
 /// What a caller can say about one call.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct CallOptions {
     pub(crate) timeout: Option<Duration>,
-    pub(crate) metadata: Vec<(String, String)>,
+    pub(crate) metadata: Metadata,
     /// Which streams of items the call has, if it has any.
     pub(crate) streams: Option<Directions>,
     /// Waits for a connection rather than fail for want of one, whatever the client's setting.
@@ -29,6 +32,8 @@ pub(crate) struct CallOptions {
     pub(crate) is_one_way: bool,
     /// The caller takes the reply's metadata.
     pub(crate) takes_metadata: bool,
+    /// The time now, where it was just read: clocks are slow.
+    pub(crate) now: Option<Instant>,
 }
 
 /// A call that begins when it is awaited.
@@ -79,13 +84,15 @@ impl<'a, R> Call<'a, R> {
 
     /// Sends a name and a value along, which the handler finds in its [`crate::Context`]. Servers that are not
     /// farcall's do not get them.
-    pub fn metadata(mut self, name: impl Into<String>, value: impl Into<String>) -> Call<'a, R> {
-        self.options.metadata.push((name.into(), value.into()));
+    pub fn metadata(mut self, name: impl AsRef<str>, value: impl AsRef<str>) -> Call<'a, R> {
+        let metadata = &mut self.options.metadata;
+        metadata.push(name.as_ref(), value.as_ref());
         self
     }
 
-    /// Says that running the call twice does no harm, so that it may be made again when nobody knows whether it ran. A
-    /// typed client says so of methods that are marked `#[rpc(idempotent)]`.
+    /// Says that running the call twice does no harm. Then it is made again when its connection was lost and nobody
+    /// knows whether it ran: once more, by a client of one server; on each of the other servers, by a cluster. A typed
+    /// client says so of methods that are marked `#[rpc(idempotent)]`.
     pub fn idempotent(mut self) -> Call<'a, R> {
         self.options.is_idempotent = true;
         self
@@ -158,8 +165,8 @@ impl FromReply for Json {
 }
 
 impl<R: Message> FromReply for Reply<R> {
-    fn from_raw(mut raw: RawReply) -> Result<Reply<R>> {
-        let metadata = raw.take_metadata();
+    fn from_raw(raw: RawReply) -> Result<Reply<R>> {
+        let metadata = raw.all_metadata();
         let value = raw.decode()?;
         Ok(Reply { value, metadata })
     }
@@ -170,18 +177,26 @@ impl<'a, R: FromReply> IntoFuture for Call<'a, R> {
     type IntoFuture = CallFuture<'a, R>;
 
     fn into_future(self) -> CallFuture<'a, R> {
-        CallFuture(Stage::New(self))
+        CallFuture {
+            stage: Stage::New(self),
+            metered: None,
+        }
     }
 }
 
 /// The future of a [`Call`].
 #[must_use = "futures do nothing unless polled"]
-pub struct CallFuture<'a, R>(Stage<'a, R>);
+pub struct CallFuture<'a, R> {
+    stage: Stage<'a, R>,
+    /// From the first poll on, if calls are measured.
+    metered: Option<Metered<'a>>,
+}
 
 enum Stage<'a, R> {
     New(Call<'a, R>),
-    /// The request is queued on an open connection: the common case, which allocates nothing.
-    Sent(InFlight),
+    /// The request is queued on an open connection: the common case, which allocates nothing. The call is kept if it
+    /// may be made again.
+    Sent(InFlight, Option<Call<'a, R>>),
     /// The same through a cluster: the call may have to go to another server.
     SentByCluster(Call<'a, R>, BegunByCluster),
     /// A connection is to be made first, or a server to be chosen.
@@ -194,6 +209,22 @@ impl<'a, R> Stage<'a, R> {
         std::mem::replace(self, Stage::Over)
     }
 
+    /// Makes a call once more of which nobody knows whether it ran.
+    fn repeat(&mut self, call: Call<'a, R>, first: Error) {
+        let Call {
+            via,
+            method,
+            body,
+            mut options,
+            ..
+        } = call;
+        if let (Some(limit), Some(began)) = (options.timeout, options.now.take()) {
+            options.timeout = Some(limit.saturating_sub(now().saturating_duration_since(began)));
+        }
+        let again = async move { via.invoke(None, method, body, &options).await };
+        *self = Stage::Slow(Box::pin(once_more(first, again)));
+    }
+
     /// Makes the call without haste, after the attempts that were made.
     fn go_on(&mut self, attempts: Option<Attempts>) {
         let (Stage::New(call) | Stage::SentByCluster(call, _)) = self.take() else {
@@ -203,11 +234,22 @@ impl<'a, R> Stage<'a, R> {
             via,
             method,
             body,
-            options,
+            mut options,
             ..
         } = call;
+        options.now = None;
         let calling = async move { via.invoke(attempts, method, body, &options).await };
         *self = Stage::Slow(Box::pin(calling));
+    }
+}
+
+impl<R> CallFuture<'_, R> {
+    /// Notes how the call ended, if calls are measured.
+    fn conclude(&mut self, outcome: Result<R>) -> Result<R> {
+        if let Some(metered) = self.metered.take() {
+            metered.end(&outcome);
+        }
+        outcome
     }
 }
 
@@ -218,8 +260,9 @@ impl<R: FromReply> Future for CallFuture<'_, R> {
     type Output = Result<R>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<R>> {
+        let this = &mut *self;
         loop {
-            let raw = match &mut self.0 {
+            let raw = match &mut this.stage {
                 Stage::New(Call {
                     via,
                     method,
@@ -227,10 +270,24 @@ impl<R: FromReply> Future for CallFuture<'_, R> {
                     options,
                     ..
                 }) => {
+                    let metered = via.metered(method);
+                    if options.is_idempotent {
+                        // However often it is made, this is its time.
+                        options.timeout = options.timeout.or(via.call_timeout());
+                    }
+                    options.now = match &metered {
+                        Some(metered) => Some(metered.began()),
+                        None => options.timeout.map(|_| now()),
+                    };
+                    this.metered = metered;
                     match via.begin_now(method, *body, options, Some(context.waker())) {
                         Ok(Ok(Begun::ByClient(in_flight))) => {
                             let waits = in_flight.waits_for_reply();
-                            self.0 = Stage::Sent(in_flight);
+                            let call = match (options.is_idempotent, this.stage.take()) {
+                                (true, Stage::New(call)) => Some(call),
+                                _ => None,
+                            };
+                            this.stage = Stage::Sent(in_flight, call);
                             // The reply wakes this task: there is no need to look for it now.
                             if waits {
                                 return Poll::Pending;
@@ -238,35 +295,61 @@ impl<R: FromReply> Future for CallFuture<'_, R> {
                         }
                         Ok(Ok(Begun::ByCluster(begun))) => {
                             let waits = begun.waits_for_reply();
-                            if let Stage::New(call) = self.0.take() {
-                                self.0 = Stage::SentByCluster(call, begun);
+                            if let Stage::New(call) = this.stage.take() {
+                                this.stage = Stage::SentByCluster(call, begun);
                             }
                             if waits {
                                 return Poll::Pending;
                             }
                         }
                         Ok(Err(error)) => {
-                            self.0 = Stage::Over;
-                            return Poll::Ready(Err(error));
+                            this.stage = Stage::Over;
+                            return Poll::Ready(this.conclude(Err(error)));
                         }
-                        Err(attempts) => self.0.go_on(attempts),
+                        Err(attempts) => this.stage.go_on(attempts),
                     }
                     continue;
                 }
-                Stage::Sent(in_flight) => ready!(Pin::new(in_flight).poll(context)),
+                Stage::Sent(in_flight, call) => {
+                    match (ready!(Pin::new(in_flight).poll(context)), call.take()) {
+                        (Err(error), Some(call)) if is_unknown(&error) => {
+                            this.stage.repeat(call, error);
+                            continue;
+                        }
+                        (outcome, _) => outcome,
+                    }
+                }
                 Stage::SentByCluster(_, begun) => match ready!(begun.poll(context)) {
                     Ok(outcome) => outcome,
                     Err(attempts) => {
-                        self.0.go_on(Some(attempts));
+                        this.stage.go_on(Some(attempts));
                         continue;
                     }
                 },
                 Stage::Slow(invoking) => ready!(invoking.as_mut().poll(context)),
                 Stage::Over => panic!("a call was polled after its end"),
             };
-            self.0 = Stage::Over;
-            return Poll::Ready(raw.and_then(R::from_raw));
+            this.stage = Stage::Over;
+            let outcome = raw.and_then(R::from_raw);
+            return Poll::Ready(this.conclude(outcome));
         }
+    }
+}
+
+/// True when nobody knows whether the call ran, because its connection was lost.
+pub(crate) fn is_unknown(error: &Error) -> bool {
+    error.reached() == Reached::Unknown && error.code() == Code::Unavailable
+}
+
+/// The outcome of a call that was made again. What keeps it from being sent again does not tell what became of the
+/// first one.
+pub(crate) async fn once_more(
+    first: Error,
+    again: impl Future<Output = Result<RawReply>>,
+) -> Result<RawReply> {
+    match again.await {
+        Err(error) if error.is_retryable() => Err(first),
+        outcome => outcome,
     }
 }
 
@@ -276,25 +359,29 @@ impl<R: FromReply> Future for CallFuture<'_, R> {
 #[must_use = "dropping it gives the call up"]
 pub struct Pending<R> {
     running: Pin<Box<dyn Future<Output = Result<RawReply>> + Send>>,
+    metered: Option<Metered<'static>>,
     reply: PhantomData<fn() -> R>,
 }
 
 impl<R> Pending<R> {
     pub(crate) fn new(
+        metered: Option<Metered<'static>>,
         running: impl Future<Output = Result<RawReply>> + Send + 'static,
     ) -> Pending<R> {
         Pending {
             running: Box::pin(running),
+            metered,
             reply: PhantomData,
         }
     }
 
     /// On a task of its own, so that it runs before it is awaited.
     pub(crate) fn spawn(
+        metered: Option<Metered<'static>>,
         running: impl Future<Output = Result<RawReply>> + Send + 'static,
     ) -> Pending<R> {
         let mut task = AbortOnDrop(tokio::spawn(running));
-        Pending::new(async move {
+        Pending::new(metered, async move {
             (&mut task.0).await.unwrap_or_else(|error| {
                 let text = format!("the task of the call ended: {error}");
                 Err(Error::new(Code::Internal, text))
@@ -317,7 +404,11 @@ impl<R: Message> Future for Pending<R> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<R>> {
         let raw = ready!(self.running.as_mut().poll(context));
-        Poll::Ready(raw.and_then(|raw| raw.decode()))
+        let outcome = raw.and_then(|raw| raw.decode());
+        if let Some(metered) = self.metered.take() {
+            metered.end(&outcome);
+        }
+        Poll::Ready(outcome)
     }
 }
 
@@ -371,17 +462,11 @@ impl Future for InFlight {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<RawReply>> {
         let Some(connection) = self.connection.as_ref() else {
-            return Poll::Ready(Ok(RawReply {
-                connection: None,
-                received: Received::default(),
-            }));
+            return Poll::Ready(Ok(RawReply::received(None, Received::default())));
         };
         let outcome = ready!(connection.poll_reply(self.seq, context));
-        let connection = self.connection.take();
-        Poll::Ready(outcome.map(|received| RawReply {
-            connection,
-            received,
-        }))
+        let connection = self.connection.take().map(|connection| connection as _);
+        Poll::Ready(outcome.map(|received| RawReply::received(connection, received)))
     }
 }
 
@@ -391,47 +476,4 @@ impl Drop for InFlight {
             connection.forget(self.seq);
         }
     }
-}
-
-/// A good reply that was not decoded yet.
-pub struct RawReply {
-    /// None after a one-way call, to which nothing came.
-    connection: Option<Arc<Connection>>,
-    received: Received,
-}
-
-impl RawReply {
-    pub(super) fn new(connection: Arc<Connection>, received: Received) -> RawReply {
-        RawReply {
-            connection: Some(connection),
-            received,
-        }
-    }
-
-    pub(crate) fn decode<R: Message>(self) -> Result<R> {
-        self.body().decode().map_err(undecodable)
-    }
-
-    pub(crate) fn to_plain_json(&self) -> Result<serde_json::Value> {
-        self.body().to_plain_json().map_err(undecodable)
-    }
-
-    fn take_metadata(&mut self) -> Vec<(String, String)> {
-        std::mem::take(&mut self.received.metadata)
-    }
-
-    fn body(&self) -> BodyRef<'_> {
-        match &self.connection {
-            Some(connection) => connection.body_kind().body(self.received.body.bytes()),
-            None => BodyRef::Zero,
-        }
-    }
-}
-
-/// The handler ran, so nothing is to be tried again; the connection stays in step.
-fn undecodable(error: farcall_wire::DecodeError) -> Error {
-    Error::new(
-        Code::Internal,
-        format!("the reply does not fit the type asked for: {error}"),
-    )
 }

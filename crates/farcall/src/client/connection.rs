@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use super::{CallOptions, Config};
 use crate::inbox::{Inbox, Kept};
 use crate::link::{Link, Sending, Turn, now, wake_all};
+use crate::middleware::{Received, Source};
 use crate::stream::carrier::{Carries, HasStreams, too_many};
 use crate::stream::table::{Arrived, Streams};
 use crate::transport::{ReadHalf, Stream};
@@ -34,13 +35,6 @@ const OF_USE_AFTER: Duration = Duration::from_secs(10);
 
 /// What a call ends with: its reply, or why there is none.
 type Outcome = Result<Received>;
-
-/// A good reply as it came.
-#[derive(Default)]
-pub(crate) struct Received {
-    pub(crate) body: Kept,
-    pub(crate) metadata: Vec<(String, String)>,
-}
 
 /// An open connection.
 pub(crate) struct Connection {
@@ -210,11 +204,12 @@ impl Connection {
             header.service_method.push_str(method);
             header.seq = seq;
             if let (true, Some(deadline)) = (features.deadline, deadline) {
-                let left = deadline.saturating_duration_since(now()).as_nanos();
+                let now = options.now.unwrap_or_else(now);
+                let left = deadline.saturating_duration_since(now).as_nanos();
                 header.timeout_ns = u64::try_from(left).unwrap_or(u64::MAX).max(1);
             }
             if features.metadata {
-                header.metadata.extend_from_slice(&options.metadata);
+                header.metadata.extend(&options.metadata);
             }
             let sends_items = options.streams.is_some_and(|streams| streams.up);
             for (is_set, flag) in [
@@ -300,11 +295,6 @@ impl Connection {
         wake.extend(sending.retire());
         drop(sending);
         wake_all(wake);
-    }
-
-    /// Decodes a reply's bytes.
-    pub(crate) fn body_kind(&self) -> &BodyKind {
-        &self.body_kind
     }
 
     /// Waits until the connection takes another call, behind all calls that wait already.
@@ -489,6 +479,12 @@ impl Carries for Connection {
 impl HasStreams for Waiting {
     fn streams(&mut self) -> &mut Streams {
         &mut self.streams
+    }
+}
+
+impl Source for Connection {
+    fn body_kind(&self) -> &BodyKind {
+        &self.body_kind
     }
 }
 

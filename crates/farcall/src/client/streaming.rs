@@ -21,6 +21,8 @@ use crate::{Error, Result};
 
 /// A call with streams, which begins when it is awaited: then there is a [`Streaming`].
 ///
+/// A client's own layers and meters do not stand around it, a server's do.
+///
 /// `Up` are the items that go to the handler, `Down` those that come from it; [`crate::NoItems`] stands where there are
 /// none. `R` is the reply.
 #[must_use = "a call begins when it is awaited"]
@@ -58,8 +60,8 @@ impl<'a, Up, Down, R> StreamCall<'a, Up, Down, R> {
     }
 
     /// Sends a name and a value along, which the handler finds in its [`crate::Context`].
-    pub fn metadata(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.options.metadata.push((name.into(), value.into()));
+    pub fn metadata(mut self, name: impl AsRef<str>, value: impl AsRef<str>) -> Self {
+        self.options.metadata.push(name.as_ref(), value.as_ref());
         self
     }
 
@@ -259,7 +261,8 @@ impl<R: FromReply> Future for StreamReply<R> {
             connection, seq, ..
         } = &*self.streams;
         let outcome: Result<_, Error> = ready!(connection.poll_reply(*seq, context));
-        let raw = outcome.map(|received| RawReply::new(Arc::clone(connection), received));
+        let raw =
+            outcome.map(|received| RawReply::received(Some(Arc::clone(connection) as _), received));
         self.is_over = true;
         Poll::Ready(raw.and_then(R::from_raw))
     }

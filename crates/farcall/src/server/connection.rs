@@ -22,13 +22,14 @@ use crate::backoff::jittered;
 use crate::context::Peer;
 use crate::inbox::{Inbox, Kept, discard};
 use crate::link::{Link, Sending, now, wake_all};
+use crate::middleware::outcome_of;
 use crate::router::{Method, Missing, Replier, ReplyTo, Request, RunOn, Running, no_streams};
 use crate::run::{self, TimeLimit};
 use crate::slab::Slab;
 use crate::stream::carrier::{CallStreams, Carrier, Carries, HasStreams, too_many};
 use crate::stream::table::{Arrived, Streams};
 use crate::transport::{ReadHalf, Stream};
-use crate::{Context, Dialect, Error, Reached, Result};
+use crate::{Context, Dialect, Error, Result};
 
 /// A client that takes no byte of its replies for so long is given up: they are memory.
 const STALL_MAX: Duration = Duration::from_secs(10);
@@ -338,7 +339,9 @@ struct Task {
     method: Arc<Method>,
     /// None until it was spawned.
     handle: Option<AbortHandle>,
-    failed: bool,
+    /// When it began, where calls are measured.
+    began: Option<Instant>,
+    outcome: Result<(), Code>,
 }
 
 /// A handler's place among those at work. It is free when the handler has stopped, not when its caller has gone: a peer
@@ -354,7 +357,7 @@ impl Drop for Place {
         let Some(task) = sending.side.running.remove(self.id) else {
             return;
         };
-        task.method.ended(task.failed);
+        task.method.ended(task.began, task.outcome);
         sending.side.one_ways -= usize::from(task.request.is_one_way);
         let reader = sending.side.reader.take();
         let idle = sending.side_changed();
@@ -492,6 +495,8 @@ impl Connection {
         loop {
             // When the first request of this read began to wait for a place.
             let mut waits_since = None;
+            // The time at which what was read is taken to have arrived, once somebody asked: clocks are slow.
+            let mut arrived = None;
             let at_least = loop {
                 match frames.next(inbox.bytes())? {
                     Step::More { consumed, at_least } => {
@@ -507,13 +512,15 @@ impl Connection {
                             let since = *waits_since.get_or_insert_with(now);
                             self.place_for(self.is_one_way(header)).await;
                             is_full = self.is_full();
+                            // What it waited is taken from its time here.
+                            arrived = None;
                             if !take_wait(header, since) {
                                 self.expired(header);
                                 inbox.consume(consumed);
                                 continue;
                             }
                         }
-                        is_full |= self.receive(header, body);
+                        is_full |= self.receive(header, body, &mut arrived);
                         inbox.consume(consumed);
                         // One read may hold thousands of requests, and each may have a large reply.
                         if self.link.is_full() {
@@ -597,9 +604,14 @@ impl Connection {
     }
 
     /// Does what a message asks. True when no more handlers can be at work.
-    fn receive(self: &Arc<Self>, header: &mut Header, body: BodyRef<'_>) -> bool {
+    fn receive(
+        self: &Arc<Self>,
+        header: &mut Header,
+        body: BodyRef<'_>,
+        arrived: &mut Option<Instant>,
+    ) -> bool {
         match header.kind {
-            Kind::Call => self.call(header, body),
+            Kind::Call => self.call(header, body, arrived),
             Kind::Cancel => {
                 self.cancel(header.seq);
                 false
@@ -637,7 +649,13 @@ impl Connection {
         wake_all(wake);
     }
 
-    fn call(self: &Arc<Self>, header: &mut Header, body: BodyRef<'_>) -> bool {
+    fn call(
+        self: &Arc<Self>,
+        header: &mut Header,
+        body: BodyRef<'_>,
+        arrived: &mut Option<Instant>,
+    ) -> bool {
+        let mut arrived = || *arrived.get_or_insert_with(now);
         let mut request = Request {
             seq: header.seq,
             json: header.json.take(),
@@ -664,36 +682,41 @@ impl Connection {
         let asked = (header.timeout_ns > 0).then(|| Duration::from_nanos(header.timeout_ns));
         let limit = [asked, self.handle_timeout].into_iter().flatten().min();
         let limit = limit.and_then(|limit| {
-            let deadline = now().checked_add(limit)?;
+            let deadline = arrived().checked_add(limit)?;
             Some(TimeLimit { deadline, limit })
         });
-        let metadata = std::mem::take(&mut header.metadata);
         if self.features.metadata && header.flags.has(Flags::METADATA) {
             request.metadata = Some(Arc::default());
         }
         let context = Context {
             peer: Arc::clone(&self.peer),
             deadline: limit.map(|limit| limit.deadline),
-            metadata: (!metadata.is_empty()).then(|| metadata.into()),
+            metadata: (!header.metadata.is_empty()).then(|| header.metadata.as_bytes().into()),
             is_idempotent: self.features.idempotent && header.flags.has(Flags::IDEMPOTENT),
             reply_metadata: request.metadata.clone(),
+            values: None,
         };
         if method.run_on() == RunOn::BlockingThread {
             request.is_over = Some(Arc::default());
         }
-        let replier = Replier {
+        let replier = Replier::Caller {
             to: Arc::clone(self) as Arc<dyn ReplyTo>,
             request: request.clone(),
+            streams: None,
         };
-        method.began();
-        let ready = match run::start(method, context, body, replier) {
+        let began = method.began(arrived);
+        let layers = self.shared.layers.layers();
+        let ready = match run::start(layers, name, method, context, body, replier) {
             Err(error) => Err(error),
             Ok(mut running) => match run::poll_once(&mut running, method, limit) {
                 Poll::Ready(ended) => ended,
-                Poll::Pending => return self.spawn(request, running, Arc::clone(method), limit),
+                Poll::Pending => {
+                    let method = Arc::clone(method);
+                    return self.spawn(request, running, method, began, limit);
+                }
             },
         };
-        method.ended(ready.is_err());
+        method.ended(began, outcome_of(&ready));
         if let Err(error) = ready {
             self.fail(&request, error);
         }
@@ -706,6 +729,7 @@ impl Connection {
         request: Request,
         running: Running,
         method: Arc<Method>,
+        began: Option<Instant>,
         limit: Option<TimeLimit>,
     ) -> bool {
         let mut sending = self.link.lock();
@@ -713,7 +737,8 @@ impl Connection {
             request: request.clone(),
             method: Arc::clone(&method),
             handle: None,
-            failed: true,
+            began,
+            outcome: Err(Code::Cancelled),
         });
         sending.side.one_ways += usize::from(request.is_one_way);
         let is_full = sending.side.at_work(request.is_one_way) >= self.shared.config.in_flight_max;
@@ -725,9 +750,10 @@ impl Connection {
         let connection = Arc::clone(self);
         let task = tokio::spawn(async move {
             let place = Arc::new(place);
-            match run::to_end(running, &method, limit, Arc::clone(&place)).await {
-                Ok(()) => connection.succeeded(id),
-                Err(error) => connection.fail(&request, error),
+            let ended = run::to_end(running, &method, limit, Arc::clone(&place)).await;
+            connection.note(id, outcome_of(&ended));
+            if let Err(error) = ended {
+                connection.fail(&request, error);
             }
         });
         // It may have ended already.
@@ -737,9 +763,9 @@ impl Connection {
         is_full
     }
 
-    fn succeeded(&self, id: u64) {
+    fn note(&self, id: u64, outcome: Result<(), Code>) {
         if let Some(task) = self.link.lock().side.running.get_mut(id) {
-            task.failed = false;
+            task.outcome = outcome;
         }
     }
 
@@ -773,7 +799,7 @@ impl Connection {
             if self.features.code || self.framing == Framing::JsonRpc {
                 header.code = error.code().number();
             }
-            if self.features.code && error.reached() == Reached::Refused {
+            if self.features.code && error.is_refusal() {
                 header.flags |= Flags::REFUSED;
             }
             header.load = load;
@@ -942,8 +968,8 @@ impl ReplyTo for Connection {
             address(header, request);
             header.load = load;
             if let Some(metadata) = &request.metadata {
-                let mut metadata = metadata.lock().unwrap_or_else(PoisonError::into_inner);
-                header.metadata.append(&mut metadata);
+                let metadata = metadata.lock().unwrap_or_else(PoisonError::into_inner);
+                header.metadata.extend(&metadata);
             }
         });
         drop(sending);

@@ -2,9 +2,10 @@
 //! They run through the same router, limits and counters as calls of every other dialect.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Instant;
 
 use farcall_gob::Schema;
-use farcall_wire::{Body, BodyRef, Codec};
+use farcall_wire::{Body, BodyRef, Codec, Metadata};
 use hyper::header::{HOST, ORIGIN};
 use hyper::{Method as HttpMethod, StatusCode};
 use serde_json::json;
@@ -14,6 +15,7 @@ use crate::context::Peer;
 use crate::describe::{MethodTypes, ServiceTypes, TYPES_PATH, Types};
 use crate::http::{self, Reply, Request, Surface};
 use crate::link::now;
+use crate::middleware::outcome_of;
 use crate::router::{Replier, ReplyTo, Router, no_streams};
 use crate::run::TimeLimit;
 use crate::schema::{example, json_schema};
@@ -118,8 +120,8 @@ fn is_cross_site(request: &Request) -> bool {
 
 async fn call(shared: &Shared, request: &Request) -> Result<Vec<u8>> {
     let name = request.uri().path().strip_prefix(CALLS).unwrap_or_default();
-    let method = match shared.router.find(name) {
-        Ok((method, _)) => Arc::clone(method),
+    let (method, name) = match shared.router.find(name) {
+        Ok(found) => found,
         Err(missing) => return Err(Error::new(Code::Unimplemented, missing.go_text(name))),
     };
     let limit = shared.config.handle_timeout.and_then(|limit| {
@@ -137,41 +139,57 @@ async fn call(shared: &Shared, request: &Request) -> Result<Vec<u8>> {
             codec: Codec::Json,
         }),
         deadline: limit.map(|limit| limit.deadline),
-        metadata: None,
+        metadata: headers(request),
         is_idempotent: false,
         reply_metadata: None,
+        values: None,
     };
     let body = match request.body().trim_ascii() {
         [] => BodyRef::Zero,
         json => BodyRef::Json(json),
     };
     let kept = Arc::new(Kept::default());
-    let replier = Replier {
+    let replier = Replier::Caller {
         to: Arc::clone(&kept) as Arc<dyn ReplyTo>,
         request: crate::router::Request::default(),
+        streams: None,
     };
-    method.began();
     let mut counted = Counted {
-        method: &method,
-        failed: true,
+        method,
+        began: method.began(now),
+        outcome: Err(Code::Cancelled),
     };
-    let running = run::start(&method, context, body, replier)?;
-    run::to_end(running, &method, limit, ()).await?;
-    counted.failed = false;
+    let started = run::start(shared.layers.layers(), name, method, context, body, replier);
+    let ended = match started {
+        Ok(running) => run::to_end(running, method, limit, ()).await,
+        Err(error) => Err(error),
+    };
+    counted.outcome = outcome_of(&ended);
+    ended?;
     Ok(std::mem::take(
         &mut *kept.0.lock().unwrap_or_else(PoisonError::into_inner),
     ))
 }
 
+/// The request's headers, as the call's metadata. Those that are not text are left out.
+fn headers(request: &Request) -> Option<Arc<[u8]>> {
+    let headers = request.headers().iter().filter_map(|(name, value)| {
+        let value = value.to_str().ok()?;
+        Some((name.as_str(), value))
+    });
+    Some(headers.collect::<Metadata>().as_bytes().into())
+}
+
 /// Counts a call's end, also when the peer has gone and the call with it.
 struct Counted<'a> {
     method: &'a crate::Method,
-    failed: bool,
+    began: Option<Instant>,
+    outcome: Result<(), Code>,
 }
 
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
-        self.method.ended(self.failed);
+        self.method.ended(self.began, self.outcome);
     }
 }
 

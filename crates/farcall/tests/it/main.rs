@@ -16,6 +16,7 @@ mod http_calls;
 mod life;
 mod limits;
 mod load;
+mod middleware;
 mod originals;
 mod pages;
 mod partition;
@@ -28,5 +29,7 @@ mod shutdown;
 mod srv;
 mod streams;
 mod support;
+#[cfg(feature = "tower")]
+mod tower;
 mod traffic;
 mod unix;

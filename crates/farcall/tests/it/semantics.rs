@@ -7,8 +7,8 @@ use std::task::{Context as TaskContext, Poll};
 use std::time::{Duration, Instant};
 
 use farcall::{
-    Client, Code, Codec, Compression, Context, Error, Method, Reached, Server, ServerBuilder,
-    Service,
+    Client, Cluster, Code, Codec, Compression, Context, Error, Method, Reached, Server,
+    ServerBuilder, Service,
 };
 use farcall_wire::{Features, Flags, Framing, Kind, Side};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
@@ -590,4 +590,114 @@ async fn long_bodies_are_compressed_both_ways_when_the_client_wishes() {
         assert!(moved[1] * factor < moved[0], "{codec}: {moved:?}");
     }
     assert!(seen.load(Ordering::Relaxed));
+}
+
+/// A server made of bytes that reads one request on each of `deaths` connections and then closes them, and answers 7
+/// on those that follow. Gives its address, and counts the requests.
+async fn dying(deaths: usize) -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("tcp@{}", listener.local_addr().unwrap());
+    let requests = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&requests);
+    tokio::spawn(async move {
+        for number in 0.. {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut hello = Vec::new();
+            while hello.last() != Some(&b'\n') {
+                hello.push(stream.read_u8().await.unwrap());
+            }
+            let ack = crate::support::hello(Codec::Gob, Features::ALL.compressing(None));
+            let mut raw = Raw::opened(stream, Framing::Farcall(Codec::Gob), Side::Server);
+            raw.write(&ack).await;
+            while let Some((header, _)) = raw.receive().await {
+                counted.fetch_add(1, Ordering::Relaxed);
+                if number < deaths {
+                    break;
+                }
+                let reply = raw.message(&7_i64, |reply| reply.seq = header.seq);
+                raw.write(&reply).await;
+            }
+        }
+    });
+    (address, requests)
+}
+
+#[tokio::test]
+async fn an_idempotent_call_whose_connection_was_lost_is_made_once_more_and_others_are_not() {
+    let (address, requests) = dying(1).await;
+    let client = Client::connect(&address).await.unwrap();
+    let error = soon(client.call::<i64>("Any.Thing", &()))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (error.code(), error.reached()),
+        (Code::Unavailable, Reached::Unknown)
+    );
+    assert_eq!(requests.load(Ordering::Relaxed), 1);
+
+    for is_connected in [true, false] {
+        let (address, requests) = dying(1).await;
+        let client = Client::builder(address.parse().unwrap()).build();
+        if is_connected {
+            client.ready().await.unwrap();
+        }
+        let call = client.call::<i64>("Any.Thing", &()).idempotent();
+        assert_eq!(soon(call.timeout(PATIENCE)).await.unwrap(), 7);
+        assert_eq!(requests.load(Ordering::Relaxed), 2);
+    }
+
+    let (address, requests) = dying(usize::MAX).await;
+    let client = Client::connect(&address).await.unwrap();
+    let call = client.call::<i64>("Any.Thing", &()).idempotent();
+    let error = soon(call).await.unwrap_err();
+    assert_eq!(
+        (error.code(), error.reached()),
+        (Code::Unavailable, Reached::Unknown)
+    );
+    assert_eq!(
+        requests.load(Ordering::Relaxed),
+        2,
+        "once more, and no more"
+    );
+}
+
+#[tokio::test]
+async fn a_cluster_makes_an_idempotent_call_on_each_server_until_one_answers() {
+    let mut addresses = Vec::new();
+    let mut counts = Vec::new();
+    for _ in 0..3 {
+        let (address, requests) = dying(usize::MAX).await;
+        addresses.push(address);
+        counts.push(requests);
+    }
+    let all = || {
+        counts
+            .iter()
+            .map(|count| count.load(Ordering::Relaxed))
+            .sum::<usize>()
+    };
+    let cluster = Cluster::connect(&format!("static:{}", addresses.join(",")))
+        .await
+        .unwrap();
+    let error = soon(cluster.call::<i64>("Any.Thing", &()))
+        .await
+        .unwrap_err();
+    assert_eq!((error.reached(), all()), (Reached::Unknown, 1));
+    let call = cluster.call::<i64>("Any.Thing", &()).idempotent();
+    let error = soon(call).await.unwrap_err();
+    assert_eq!(
+        (error.reached(), all()),
+        (Reached::Unknown, 1 + 3),
+        "{error}"
+    );
+
+    let (well, _) = dying(0).await;
+    addresses.push(well);
+    let cluster = Cluster::connect(&format!("static:{}", addresses.join(",")))
+        .await
+        .unwrap();
+    for _ in 0..10 {
+        let call = cluster.call::<i64>("Any.Thing", &()).idempotent();
+        assert_eq!(soon(call).await.unwrap(), 7);
+    }
 }

@@ -1185,3 +1185,49 @@ async fn a_server_tells_what_its_streams_consist_of() {
     let seen = farcall::describe(server.address(), PATIENCE).await.unwrap();
     assert_eq!(seen[0].methods[4].outgoing.as_deref(), Some(event));
 }
+
+#[tokio::test]
+async fn layers_of_a_server_stand_around_streams_and_lose_no_item() {
+    for codec in Codec::ALL {
+        let seen = Seen::default();
+        let gate = Arc::clone(&seen.gate);
+        let layer = move |call: farcall::middleware::Call, next: farcall::middleware::Next| {
+            let gate = Arc::clone(&gate);
+            async move {
+                if call.metadata("who").is_none() {
+                    return Err(Error::new(Code::Unauthenticated, "say who you are"));
+                }
+                // Items come meanwhile.
+                gate.notified().await;
+                next.run(call).await
+            }
+        };
+        let server = builder(&seen).layer(layer).bind("tcp@127.0.0.1:0");
+        let server = server.start().await.unwrap();
+        let client = connect(&server, codec).await;
+        let call = client.stream::<Event, Event, u64>("Items.Double", &());
+        let mut both = soon(call.metadata("who", "a test").into_future())
+            .await
+            .unwrap();
+        for number in 0..10 {
+            soon(both.send(&Event::new(number))).await.unwrap();
+        }
+        both.finish();
+        until(|| running(&server) == 1).await;
+        seen.gate.notify_one();
+        for number in 0..10 {
+            for _ in 0..2 {
+                let event = soon(both.next()).await.unwrap().unwrap();
+                assert_eq!(event, Event::new(number), "{codec}");
+            }
+        }
+        assert!(soon(both.next()).await.is_none());
+        assert_eq!(soon(both.reply()).await.unwrap(), 10);
+
+        let call = client.stream::<Event, Event, u64>("Items.Double", &());
+        let mut refused = soon(call.into_future()).await.unwrap();
+        let error = soon(refused.next()).await.unwrap().unwrap_err();
+        assert_eq!(error.code(), Code::Unauthenticated, "{codec}");
+        is_idle(&server, &client).await;
+    }
+}

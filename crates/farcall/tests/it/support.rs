@@ -18,6 +18,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
 /// No test waits longer for anything.
@@ -247,6 +248,13 @@ impl Log {
 
     /// The warnings and errors of farcall that mention `text`: `WARN message name=value …`.
     pub(crate) fn warnings(&self, text: &str) -> Vec<String> {
+        let is_warning = |line: &String| !line.starts_with("SPAN") && !line.starts_with("NOTE");
+        let lines = self.lines(text).into_iter();
+        lines.filter(is_warning).collect()
+    }
+
+    /// These, and what farcall's spans are told that mention `text`: `SPAN name name=value …`, `NOTE name=value`.
+    pub(crate) fn lines(&self, text: &str) -> Vec<String> {
         let this = std::thread::current().id();
         let lines = LINES.lock().unwrap();
         let lines = lines.iter().skip(self.since);
@@ -257,7 +265,27 @@ impl Log {
 
 struct Lines;
 
+fn keep(line: String) {
+    let thread = std::thread::current().id();
+    LINES.lock().unwrap().push((thread, line));
+}
+
 impl<S: tracing::Subscriber> Layer<S> for Lines {
+    fn on_new_span(&self, span: &Attributes<'_>, _: &Id, _: Context<'_, S>) {
+        let metadata = span.metadata();
+        if metadata.target().starts_with("farcall") {
+            let mut line = Line(format!("SPAN {}", metadata.name()));
+            span.record(&mut line);
+            keep(line.0);
+        }
+    }
+
+    fn on_record(&self, _: &Id, values: &Record<'_>, _: Context<'_, S>) {
+        let mut line = Line("NOTE".to_owned());
+        values.record(&mut line);
+        keep(line.0);
+    }
+
     fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
         let metadata = event.metadata();
         if *metadata.level() > tracing::Level::WARN || !metadata.target().starts_with("farcall") {
@@ -265,8 +293,7 @@ impl<S: tracing::Subscriber> Layer<S> for Lines {
         }
         let mut line = Line(metadata.level().to_string());
         event.record(&mut line);
-        let thread = std::thread::current().id();
-        LINES.lock().unwrap().push((thread, line.0));
+        keep(line.0);
     }
 }
 
