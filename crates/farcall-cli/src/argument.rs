@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use clap::Args;
-use farcall::{Address, AddressError, Codec, Dialect, Schema, Target, Transport, registry};
+use farcall::{
+    Address, AddressError, Codec, Dialect, MethodTypes, Schema, Target, Transport, registry,
+};
 use serde_json::Value;
 use tokio::time::timeout;
 
@@ -40,13 +42,18 @@ impl Argument {
         method: &str,
         limit: Option<Duration>,
     ) -> Result<(Value, Option<Schema>), AddressError> {
+        let described = match (&self.ty, self.codec) {
+            (None, Codec::Gob) => described(target, method, limit).await?,
+            _ => None,
+        };
+        Ok(self.with_type(described.as_ref()))
+    }
+
+    /// The argument and, for gob, its type: as the command line has it, or else the method's description.
+    pub(crate) fn with_type(&self, described: Option<&MethodTypes>) -> (Value, Option<Schema>) {
         let types = match (&self.ty, self.codec) {
             (Some(ty), _) => Some(ty.clone()),
-            (None, Codec::Gob) => {
-                let limit = limit.map_or(DESCRIBED_WITHIN, |limit| DESCRIBED_WITHIN.min(limit / 2));
-                let asking = ask(target, method, limit);
-                timeout(limit, asking).await.unwrap_or(Ok(None))?
-            }
+            (None, Codec::Gob) => described.and_then(MethodTypes::args_schema),
             (None, _) => None,
         };
         let args = self
@@ -57,12 +64,26 @@ impl Argument {
                 (None, Codec::Gob) => Value::Object(serde_json::Map::new()),
                 _ => Value::Null,
             });
-        Ok((args, types))
+        (args, types)
     }
 }
 
-/// The type of a method's argument, if a server of the target describes it.
-async fn ask(target: &str, method: &str, limit: Duration) -> Result<Option<Schema>, AddressError> {
+/// What a server of the target says about a method, if one does so in time.
+pub(crate) async fn described(
+    target: &str,
+    method: &str,
+    limit: Option<Duration>,
+) -> Result<Option<MethodTypes>, AddressError> {
+    let limit = limit.map_or(DESCRIBED_WITHIN, |limit| DESCRIBED_WITHIN.min(limit / 2));
+    let asking = ask(target, method, limit);
+    timeout(limit, asking).await.unwrap_or(Ok(None))
+}
+
+async fn ask(
+    target: &str,
+    method: &str,
+    limit: Duration,
+) -> Result<Option<MethodTypes>, AddressError> {
     let addresses = match target.parse()? {
         Target::Server(address) => vec![address],
         _ => {
@@ -82,9 +103,8 @@ async fn ask(target: &str, method: &str, limit: Duration) -> Result<Option<Schem
         .take(ASKED_MAX)
     {
         if let Ok(services) = farcall::describe_types(address, limit).await {
-            let mut methods = services.iter().flat_map(|service| &service.methods);
-            let found = methods.find(|described| described.name == method);
-            return Ok(found.and_then(|method| method.args_schema()));
+            let mut methods = services.into_iter().flat_map(|service| service.methods);
+            return Ok(methods.find(|described| described.name == method));
         }
     }
     Ok(None)

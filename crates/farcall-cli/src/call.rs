@@ -1,16 +1,20 @@
-//! `farcall call`: one call by name, JSON in and JSON out.
+//! `farcall call`: one call by name, JSON in and JSON out. The items of one with streams are `streams`'s.
 
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use farcall::{Address, Cluster, Code, Error, Schema, registry};
+use farcall::{Address, Cluster, Code, Dynamic, Error, Schema, registry};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::argument::Argument;
+use crate::argument::{Argument, described};
 use crate::out::{self, Failure};
+use crate::streams::Streams;
 
 /// Call a method of a server, or of one or all servers of a cluster
+///
+/// A method with streams of items takes them from stdin and prints those that come, as JSON, one a line; the reply is
+/// the last line.
 #[derive(Args)]
 pub(crate) struct Call {
     /// A server, a registry's URL, or static:ADDR,ADDR.
@@ -56,10 +60,9 @@ struct OutcomeAt {
 impl Call {
     pub(crate) async fn run(self, json: bool) -> Result<(), Failure> {
         let asked = Instant::now();
-        let (args, types) = self
-            .argument
-            .typed(&self.target, &self.method, self.limit())
-            .await?;
+        let described = described(&self.target, &self.method, self.limit()).await?;
+        let (args, types) = self.argument.with_type(described.as_ref());
+        let streams = described.as_ref().and_then(Streams::of);
         // The time that it took to learn the types is the call's.
         let limit = self
             .limit()
@@ -68,20 +71,26 @@ impl Call {
             .codec(self.argument.codec)
             .build();
         match self.all {
-            false => self.one(&cluster, args, types, limit, json).await,
+            false => {
+                let outcome = match &streams {
+                    Some(streams) => {
+                        let args = Dynamic::new(args, types);
+                        streams
+                            .run(&cluster, &self.method, &args, limit, json)
+                            .await?
+                    }
+                    None => cluster.call_json(&self.method, args, types, limit).await,
+                };
+                self.one(outcome, json)
+            }
+            true if streams.is_some() => Err(Failure::usage(
+                "a call with streams of items goes to one server; leave out --all",
+            )),
             true => self.every(&cluster, args, types, limit, json).await,
         }
     }
 
-    async fn one(
-        &self,
-        cluster: &Cluster,
-        args: Value,
-        types: Option<Schema>,
-        limit: Option<Duration>,
-        json: bool,
-    ) -> Result<(), Failure> {
-        let outcome = cluster.call_json(&self.method, args, types, limit).await;
+    fn one(&self, outcome: farcall::Result<Value>, json: bool) -> Result<(), Failure> {
         match (&outcome, json) {
             (_, true) => out::json(&Outcome::of(&outcome))?,
             (Ok(reply), false) => out::json(reply)?,

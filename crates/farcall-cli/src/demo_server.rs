@@ -12,7 +12,7 @@ use crate::out::{self, Exit, Failure};
 use crate::services::{self, Began};
 use crate::signals::asked_to_end;
 
-/// Run a server with Arith, Foo and Echo, for clients of every dialect on one port
+/// Run a server with Arith, Foo, Echo and Numbers, for clients of every dialect on one port
 #[derive(Args)]
 pub(crate) struct DemoServer {
     /// Where to listen: host:port, unix@/path; port 0 takes any free one.
@@ -59,6 +59,7 @@ impl DemoServer {
         for service in services::all(Began::default()) {
             server = server.register(service);
         }
+        server = server.register(services::numbers());
         let server = server.start().await.map_err(cannot_start)?;
         out::listening(&server.address().to_string(), json)?;
         end.await;

@@ -82,14 +82,10 @@ impl Describe {
             lines.push(out::paint(Tone::Strong, &out::printable(&service.name)));
             lines.extend(doc(&service.doc, "  "));
             for method in &service.methods {
-                let MethodTypes {
-                    name,
-                    args_type,
-                    reply_type,
-                    ..
-                } = method;
                 lines.push(out::printable(&format!(
-                    "  {name}({args_type}) {reply_type}"
+                    "  {}{}",
+                    method.name,
+                    method.signature()
                 )));
                 lines.extend(doc(&method.doc, "      "));
                 // Who asks for something by its name wants to call it.
@@ -106,7 +102,12 @@ impl Describe {
 
     fn at_length(&self, method: &MethodTypes) -> Vec<String> {
         let mut lines = Vec::new();
-        let definitions = [&method.args_go, &method.reply_go];
+        let definitions = [
+            &method.args_go,
+            &method.incoming_go,
+            &method.outgoing_go,
+            &method.reply_go,
+        ];
         for definition in definitions.into_iter().flatten() {
             lines.push(String::new());
             // Tabs stand for themselves here, and line ends were taken off.

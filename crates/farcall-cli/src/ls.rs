@@ -193,7 +193,7 @@ impl List {
                             out::printable(&format!("{}.{}", service.name, m.name)),
                             m.calls.to_string(),
                             m.errors.to_string(),
-                            out::printable(&format!("({}) {}", m.args, m.reply)),
+                            out::printable(&m.signature()),
                         ]
                     };
                     service.methods.iter().map(cells)

@@ -17,6 +17,7 @@ mod out;
 mod registry;
 mod services;
 mod signals;
+mod streams;
 
 use out::Failure;
 

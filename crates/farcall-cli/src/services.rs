@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use farcall::{Context, Result, Service};
+use farcall::{Context, Incoming, Outgoing, Result, Service};
 
 /// The arguments of `Arith`.
 #[farcall::message]
@@ -68,6 +68,19 @@ pub(crate) trait Echo {
     async fn string(&self, text: String) -> Result<String>;
 }
 
+/// Streams of items, which farcall's own clients can call.
+#[farcall::service]
+pub(crate) trait Numbers {
+    /// Gives the numbers from 1 to this one.
+    async fn count(&self, to: i64, out: Outgoing<i64>) -> Result<()>;
+
+    /// Adds up what comes.
+    async fn sum(&self, numbers: Incoming<i64>) -> Result<i64>;
+
+    /// Gives each number back, doubled, and says in the end how many there were.
+    async fn double(&self, numbers: Incoming<i64>, out: Outgoing<i64>) -> Result<u64>;
+}
+
 /// How many calls of `Arith` and `Foo` began, by the name of the codec that they came in.
 #[derive(Clone, Default)]
 pub(crate) struct Began(Arc<Mutex<BTreeMap<&'static str, u64>>>);
@@ -96,6 +109,11 @@ pub(crate) fn all(began: Began) -> [Service; 3] {
         Sums { began }.into_service(),
         Mirror.into_service(),
     ]
+}
+
+/// The service with streams.
+pub(crate) fn numbers() -> Service {
+    Plain.into_service()
 }
 
 struct Calculator {
@@ -144,6 +162,34 @@ impl Foo for Sums {
     async fn panic(&self, cx: &Context, number: i64) -> Result<i64> {
         self.began.count(cx);
         panic!("{PANIC} {number}")
+    }
+}
+
+struct Plain;
+
+impl Numbers for Plain {
+    async fn count(&self, to: i64, mut out: Outgoing<i64>) -> Result<()> {
+        for number in 1..=to {
+            out.send(&number).await?;
+        }
+        Ok(())
+    }
+
+    async fn sum(&self, mut numbers: Incoming<i64>) -> Result<i64> {
+        let mut sum = 0_i64;
+        while let Some(number) = numbers.next().await {
+            sum = sum.wrapping_add(number?);
+        }
+        Ok(sum)
+    }
+
+    async fn double(&self, mut numbers: Incoming<i64>, mut out: Outgoing<i64>) -> Result<u64> {
+        let mut count = 0;
+        while let Some(number) = numbers.next().await {
+            out.send(&number?.wrapping_mul(2)).await?;
+            count += 1;
+        }
+        Ok(count)
     }
 }
 

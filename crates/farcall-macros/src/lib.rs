@@ -75,6 +75,9 @@ pub fn derive_gob(item: TokenStream) -> TokenStream {
 /// at most one argument by value, and returns a `Result` whose error can become a `farcall::Error`. A method with a
 /// body is a default that implementations may leave as it is.
 ///
+/// Behind the argument it may take streams of items, one each way: `farcall::Incoming<T>` is what the caller sends,
+/// `farcall::Outgoing<T>` goes to the caller. The client's method gives a `farcall::StreamCall` then.
+///
 /// The name on the wire is what Go would call the method, by the rule for the fields of messages: `slow_add` is
 /// `SlowAdd`, and `user_id` is `UserID`. Doc comments become the description that people see on the debug page.
 ///

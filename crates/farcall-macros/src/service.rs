@@ -95,6 +95,8 @@ struct Method {
     rpc: Rpc,
     takes_context: bool,
     argument: Option<Argument>,
+    /// The streams of items, in the order in which the method takes them.
+    streams: Vec<Items>,
     /// `Result<Quotient, MyError>`, and the `Quotient` in it.
     result: Type,
     reply: Type,
@@ -104,6 +106,27 @@ struct Method {
 struct Argument {
     name: Ident,
     ty: Type,
+}
+
+/// A stream of items beside the argument.
+struct Items {
+    direction: Direction,
+    /// What the items are.
+    ty: Type,
+}
+
+/// Seen from the handler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Direction {
+    Incoming,
+    Outgoing,
+}
+
+/// The parameters after `&self`.
+struct Inputs {
+    takes_context: bool,
+    argument: Option<Argument>,
+    streams: Vec<Items>,
 }
 
 /// What the `#[rpc(…)]` attributes of one method say.
@@ -253,6 +276,13 @@ impl Method {
         if let Some((_, reply)) = &result {
             errors.keep(check_one_way(&rpc, reply));
         }
+        if let (true, Some([_, ..])) = (rpc.one_way, inputs.as_ref().map(|i| i.streams.as_slice()))
+        {
+            errors.push(Error::new_spanned(
+                &item.sig.ident,
+                "a stream of items ends with the call's reply; leave out `one_way`",
+            ));
+        }
         let wire = match &rpc.name {
             Some(name) => name.value(),
             None => go_case(&item.sig.ident),
@@ -263,12 +293,13 @@ impl Method {
             .map_or(item.sig.ident.span(), LitStr::span);
         errors.keep(check_method_name(&wire, named_at));
         match (errors.0, inputs, result) {
-            (None, Some((takes_context, argument)), Some((result, reply))) => Ok(Method {
+            (None, Some(inputs), Some((result, reply))) => Ok(Method {
                 item,
                 wire,
                 rpc,
-                takes_context,
-                argument,
+                takes_context: inputs.takes_context,
+                argument: inputs.argument,
+                streams: inputs.streams,
                 result,
                 reply,
             }),
@@ -416,8 +447,8 @@ fn check_receiver(sig: &Signature) -> syn::Result<()> {
     }
 }
 
-/// Reads the parameters after `&self`: the context if it is asked for, and the argument if there is one.
-fn read_inputs(item: &TraitItemFn) -> syn::Result<(bool, Option<Argument>)> {
+/// Reads the parameters after `&self`: the context if it is asked for, the argument if there is one, and the streams.
+fn read_inputs(item: &TraitItemFn) -> syn::Result<Inputs> {
     let mut inputs = item.sig.inputs.iter().filter_map(|input| match input {
         FnArg::Receiver(_) => None,
         FnArg::Typed(input) => Some(input),
@@ -432,22 +463,82 @@ fn read_inputs(item: &TraitItemFn) -> syn::Result<(bool, Option<Argument>)> {
         _ => false,
     };
     let argument = match next {
-        Some(input) => Some(read_argument(input, item)?),
-        None => None,
+        Some(input) if read_items(&input.ty)?.is_none() => {
+            next = inputs.next();
+            Some(read_argument(input, item)?)
+        }
+        _ => None,
     };
-    if let Some(further) = inputs.next() {
-        return Err(Error::new_spanned(
-            further,
-            match is_context(&further.ty) {
+    let mut streams: Vec<Items> = Vec::new();
+    while let Some(input) = next {
+        let Some(items) = read_items(&input.ty)? else {
+            let says = match is_context(&input.ty) {
                 Ok(true) => "the context comes first, right after `&self`",
+                _ if argument.is_none() => "the argument comes before the streams of items",
                 _ => {
                     "one value travels as the argument; put them in one struct \
                      with #[farcall::message]"
                 }
-            },
+            };
+            return Err(Error::new_spanned(input, says));
+        };
+        read_name(input, item)?;
+        if streams
+            .iter()
+            .any(|known| known.direction == items.direction)
+        {
+            return Err(Error::new_spanned(
+                &input.ty,
+                "a call has one stream of items in each direction; put both kinds of items in one \
+                 type with #[farcall::message]",
+            ));
+        }
+        streams.push(items);
+        next = inputs.next();
+    }
+    Ok(Inputs {
+        takes_context,
+        argument,
+        streams,
+    })
+}
+
+/// The stream that a parameter of this type is, by the last word of its path, if it is one.
+fn read_items(ty: &Type) -> syn::Result<Option<Items>> {
+    let (inner, is_reference) = match ty {
+        Type::Reference(reference) => (&*reference.elem, true),
+        ty => (ty, false),
+    };
+    let Type::Path(path) = inner else {
+        return Ok(None);
+    };
+    let Some(last) = path.path.segments.last() else {
+        return Ok(None);
+    };
+    let direction = match last.ident.to_string().as_str() {
+        "Incoming" => Direction::Incoming,
+        "Outgoing" => Direction::Outgoing,
+        _ => return Ok(None),
+    };
+    if is_reference {
+        return Err(Error::new_spanned(
+            ty,
+            "the method owns its stream of items; take it by value",
         ));
     }
-    Ok((takes_context, argument))
+    let PathArguments::AngleBracketed(arguments) = &last.arguments else {
+        let says = format!("say what the items are, as in `{}<u64>`", last.ident);
+        return Err(Error::new_spanned(ty, says));
+    };
+    let Some(GenericArgument::Type(items)) = arguments.args.first() else {
+        let says = format!("say what the items are, as in `{}<u64>`", last.ident);
+        return Err(Error::new_spanned(ty, says));
+    };
+    check_owned(items, "an item")?;
+    Ok(Some(Items {
+        direction,
+        ty: items.clone(),
+    }))
 }
 
 /// Whether this is `&Context`, by the last word of its path: a macro sees names, not types.
@@ -632,6 +723,42 @@ mod tests {
             (
                 "async fn m(&self, a: u8, cx: &Context) -> Result<u8>;",
                 "the context comes first",
+            ),
+            (
+                "async fn m(&self, a: Incoming<u8>, cx: &Context) -> Result<u8>;",
+                "the context comes first",
+            ),
+            (
+                "async fn m(&self, a: Incoming<u8>, b: u8) -> Result<u8>;",
+                "the argument comes before",
+            ),
+            (
+                "async fn m(&self, a: u8, b: Outgoing<u8>, c: u8) -> Result<u8>;",
+                "in one struct with #[farcall::message]",
+            ),
+            (
+                "async fn m(&self, a: Outgoing<u8>, b: Outgoing<u8>) -> Result<u8>;",
+                "one stream of items in each direction",
+            ),
+            (
+                "async fn m(&self, a: &mut Incoming<u8>) -> Result<u8>;",
+                "take it by value",
+            ),
+            (
+                "async fn m(&self, a: Outgoing) -> Result<u8>;",
+                "as in `Outgoing<u64>`",
+            ),
+            (
+                "async fn m(&self, a: Incoming<&str>) -> Result<u8>;",
+                "an item is made from bytes",
+            ),
+            (
+                "async fn m(&self, mut a: Incoming<u8>) -> Result<u8>;",
+                "`mut` in the implementation",
+            ),
+            (
+                "#[rpc(one_way)] async fn m(&self, a: Outgoing<u8>) -> Result<()>;",
+                "leave out `one_way`",
             ),
             (
                 "async fn m(&self, cx: &mut Context) -> Result<u8>;",

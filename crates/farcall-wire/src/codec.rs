@@ -324,6 +324,14 @@ pub enum GobStream<'a> {
 }
 
 impl BodyRef<'_> {
+    /// The bytes, to be decoded elsewhere by [`crate::BodyKind::body`].
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            BodyRef::Gob(_, raw) | BodyRef::Json(raw) | BodyRef::Binary(_, raw) => raw,
+            BodyRef::Zero | BodyRef::Bad(_) => &[],
+        }
+    }
+
     /// Decodes the value.
     ///
     /// # Errors

@@ -2,7 +2,8 @@
 //!
 //! The bytes are told in `docs/protocol.md`. In reading order: [`sniff`] tells which protocol a connection speaks;
 //! [`Hello`] is farcall's handshake, and [`read_connect`] the HTTP `CONNECT` before it; a [`FrameReader`] and a
-//! [`FrameWriter`] turn bytes into headers and bodies and back; [`Calls`] matches replies with the calls that wait.
+//! [`FrameWriter`] turn bytes into headers and bodies and back; [`Calls`] matches replies with the calls that wait; a [`SendWindow`]
+//! and a [`ReceiveWindow`] keep a stream's sender from running too far ahead.
 //!
 //! This crate moves in step with `farcall` and promises no stable interface of its own.
 
@@ -18,6 +19,7 @@ mod json;
 mod limits;
 mod metadata;
 mod sniff;
+mod window;
 
 pub use calls::Calls;
 pub use code::Code;
@@ -36,3 +38,4 @@ pub use hello::{Features, Hello, MAGIC};
 pub use limits::Limits;
 pub use metadata::{Metadata, Pairs};
 pub use sniff::{Opening, sniff};
+pub use window::{ReceiveWindow, SendWindow};

@@ -11,7 +11,7 @@ pub struct Limits {
     /// Deepest nesting of JSON objects and arrays, and of gob values. Default 128.
     pub depth_max: usize,
     /// Bytes of a stream's items that are held until somebody takes them: one slow stream's memory. The other side
-    /// is told, and sends no more. Default 256 KiB.
+    /// is told, and sends no more. A connection can have as many such streams as calls in flight. Default 256 KiB.
     pub stream_window: usize,
 }
 

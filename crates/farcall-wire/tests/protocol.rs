@@ -1,8 +1,8 @@
 //! Keeps `docs/protocol.md` true: every dump in it is what the code writes, and is read back.
 
 use farcall_wire::{
-    Body, Codec, Compression, Features, FrameReader, FrameWriter, Framing, Header, Hello, Kind,
-    Limits, Load, Side, Step, TINYRPC_CONNECTED, TINYRPC_PATH, connect_request,
+    Body, Codec, Compression, Credit, Features, Flags, FrameReader, FrameWriter, Framing, Header,
+    Hello, Kind, Limits, Load, Side, Step, TINYRPC_CONNECTED, TINYRPC_PATH, connect_request,
 };
 
 #[derive(Debug, PartialEq, farcall_gob::Gob, serde::Serialize, serde::Deserialize)]
@@ -151,6 +151,82 @@ fn compressed_bodies_are_as_documented_in_every_framing() {
             reader.message(expanded).1.decode::<Vec<u8>>().unwrap(),
             body
         );
+    }
+}
+
+#[test]
+fn streams_are_as_documented() {
+    let postcard = |header, body: Body<'_>| {
+        write(
+            Framing::Farcall(Codec::Postcard),
+            Side::Client,
+            header,
+            body,
+        )
+    };
+    let mut flags = Flags::default();
+    flags |= Flags::STREAMS;
+    let request = Header {
+        service_method: "Numbers.Double".into(),
+        seq: 1,
+        flags,
+        ..Header::default()
+    };
+    check(
+        "postcard-stream-request",
+        &postcard(request, Body::from(&())),
+    );
+    let of_kind = |kind| Header {
+        seq: 1,
+        kind,
+        ..Header::default()
+    };
+    let item = postcard(of_kind(Kind::Item), Body::from(&20_i64));
+    check("postcard-item", &item);
+    check(
+        "postcard-end",
+        &postcard(of_kind(Kind::End), Body::from(&())),
+    );
+    let broken_off = Header {
+        error: "the file is gone".into(),
+        code: 5,
+        ..of_kind(Kind::End)
+    };
+    check(
+        "postcard-broken-off",
+        &postcard(broken_off, Body::from(&())),
+    );
+    let taken: Credit = 3;
+    let credit = postcard(of_kind(Kind::Credit), Body::from(&taken));
+    check("postcard-credit", &credit);
+    for codec in [Codec::Json, Codec::Gob] {
+        let mut writer = FrameWriter::new(Framing::Farcall(codec), Side::Client);
+        let mut bytes = Vec::new();
+        // The definitions of the header's type are shown above.
+        *writer.header() = self::request();
+        writer.write(Body::from(&ARGS), &mut bytes).unwrap();
+        let first = bytes.len();
+        *writer.header() = of_kind(Kind::Item);
+        writer.write(Body::from(&20_i64), &mut bytes).unwrap();
+        check(&format!("{codec}-item"), &bytes[first..]);
+    }
+}
+
+#[test]
+fn going_away_can_say_why() {
+    let header = Header {
+        error: "a frame is too long".into(),
+        kind: Kind::GoAway,
+        ..Header::default()
+    };
+    for codec in Codec::ALL {
+        let framing = Framing::Farcall(codec);
+        let bytes = write(framing, Side::Server, header.clone(), Body::from(&()));
+        let mut reader = FrameReader::new(framing, Side::Client, &Limits::default());
+        let Step::Message { .. } = reader.next(&bytes).unwrap() else {
+            panic!("{codec}: the message is not whole");
+        };
+        assert_eq!(*reader.header(), header, "{codec}");
     }
 }
 

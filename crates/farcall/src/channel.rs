@@ -8,7 +8,8 @@ use farcall_wire::{Body, Dynamic, Message};
 use crate::client::{CallOptions, InFlight, RawReply};
 pub(crate) use crate::cluster::{Attempts, Begun as BegunByCluster};
 use crate::middleware::Metered;
-use crate::{Call, Client, Cluster, Pending, Result, Target};
+use crate::stream::carrier::Held;
+use crate::{Call, Client, Cluster, FromReply, Items, Pending, Result, StreamCall, Target};
 
 /// A client of one server or of a cluster: what a typed client is made of.
 #[derive(Clone, Debug)]
@@ -57,6 +58,24 @@ impl Channel {
         args: &'a Dynamic,
     ) -> Call<'a, R> {
         Call::new(self.via(), method, Body::Dynamic(args))
+    }
+
+    /// Calls `Service.Method` with streams of items. See [`Client::stream`].
+    pub fn stream<'a, Up: Items, Down: Items, R: Message>(
+        &'a self,
+        method: &'a str,
+        args: &'a impl Message,
+    ) -> StreamCall<'a, Up, Down, R> {
+        StreamCall::new(self.via(), method, Body::from(args))
+    }
+
+    /// Calls with streams of items and an argument that has no Rust type. See [`Client::stream_dynamic`].
+    pub fn stream_dynamic<'a, Up: Items, Down: Items, R: FromReply>(
+        &'a self,
+        method: &'a str,
+        args: &'a Dynamic,
+    ) -> StreamCall<'a, Up, Down, R> {
+        StreamCall::new(self.via(), method, Body::Dynamic(args))
     }
 
     /// Begins a call now. See [`Client::go`].
@@ -145,6 +164,22 @@ impl<'a> Via<'a> {
             (Via::Cluster(cluster), Some(attempts)) => {
                 let calling = cluster.invoke_after(attempts, method, body, options);
                 calling.await
+            }
+        }
+    }
+
+    /// Begins a call with streams, and gives what is to live as long as it.
+    pub(crate) async fn open(
+        self,
+        method: &str,
+        body: Body<'_>,
+        options: &CallOptions,
+    ) -> Result<(InFlight, Option<Held>)> {
+        match self {
+            Via::Client(client) => Ok((client.open(method, body, options).await?, None)),
+            Via::Cluster(cluster) => {
+                let (in_flight, held) = cluster.open(method, body, options).await?;
+                Ok((in_flight, Some(held)))
             }
         }
     }

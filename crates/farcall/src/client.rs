@@ -4,6 +4,7 @@ mod around;
 mod call;
 pub(crate) mod connection;
 mod lanes;
+mod streaming;
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,13 +24,14 @@ use connection::{CallTurn, Connection, NotBegun, connect_timed_out};
 pub use lanes::ClientState;
 use lanes::Lanes;
 pub(crate) use lanes::Patience;
+pub use streaming::{StreamCall, StreamReply, Streaming};
 
 use crate::channel::Via;
 use crate::context::Peer;
 use crate::link::now;
 use crate::middleware::{self, Metered, Meters, Middleware, Recorder, Stack};
 use crate::transport::Stream;
-use crate::{Address, Error, Reached, Result, context};
+use crate::{Address, Error, Items, Reached, Result, context};
 
 /// Longer than any pause of a machine that only has much to do.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
@@ -324,6 +326,48 @@ impl Client {
         Call::new(Via::Client(self), method, Body::Dynamic(args))
     }
 
+    /// Calls `Service.Method` with streams of items beside its argument and its reply: items of `Up` go to the handler,
+    /// items of `Down` come from it, and [`crate::NoItems`] stands where there are none.
+    ///
+    /// Awaiting it opens the streams; until then it can be given a timeout, which is for all of the call, and metadata.
+    ///
+    /// ```
+    /// # async fn example(client: farcall::Client) -> farcall::Result<()> {
+    /// use farcall::NoItems;
+    /// let mut numbers = client.stream::<NoItems, u64, ()>("Clock.CountDown", &3_u64).await?;
+    /// while let Some(number) = numbers.next().await {
+    ///     println!("{}", number?);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Unimplemented`] when the server has no streams: they are a part of farcall's own protocol. Otherwise as
+    /// [`Client::call`]; what the handler says comes with the items and with the reply.
+    pub fn stream<'a, Up: Items, Down: Items, R: Message>(
+        &'a self,
+        method: &'a str,
+        args: &'a impl Message,
+    ) -> StreamCall<'a, Up, Down, R> {
+        StreamCall::new(Via::Client(self), method, Body::from(args))
+    }
+
+    /// Calls `Service.Method` with streams of items and an argument that has no Rust type. Items that have none either are
+    /// [`crate::Json`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::stream`], and when the JSON does not fit its type.
+    pub fn stream_dynamic<'a, Up: Items, Down: Items, R: FromReply>(
+        &'a self,
+        method: &'a str,
+        args: &'a Dynamic,
+    ) -> StreamCall<'a, Up, Down, R> {
+        StreamCall::new(Via::Client(self), method, Body::Dynamic(args))
+    }
+
     /// Asks the server whether it is there, connecting first if need be, and tells how long the answer took. No service
     /// has to be registered for it.
     ///
@@ -468,10 +512,7 @@ impl Client {
         body: Body<'_>,
         options: &CallOptions,
     ) -> Result<RawReply> {
-        let patience = match options.wait_for_ready || self.0.config.wait_for_ready {
-            true => Patience::WaitForReady,
-            false => Patience::FailFast,
-        };
+        let patience = self.patience(options);
         let began = options.is_idempotent.then(now);
         let outcome = self.invoke_with(patience, method, body, options).await;
         match (outcome, began) {
@@ -501,6 +542,35 @@ impl Client {
         body: Body<'_>,
         options: &CallOptions,
     ) -> Result<RawReply> {
+        let opening = self.open_with(patience, method, body, options);
+        opening.await?.await
+    }
+
+    /// Begins a call, connecting first if need be.
+    pub(crate) async fn open(
+        &self,
+        method: &str,
+        body: Body<'_>,
+        options: &CallOptions,
+    ) -> Result<InFlight> {
+        let patience = self.patience(options);
+        self.open_with(patience, method, body, options).await
+    }
+
+    fn patience(&self, options: &CallOptions) -> Patience {
+        match options.wait_for_ready || self.0.config.wait_for_ready {
+            true => Patience::WaitForReady,
+            false => Patience::FailFast,
+        }
+    }
+
+    pub(crate) async fn open_with(
+        &self,
+        patience: Patience,
+        method: &str,
+        body: Body<'_>,
+        options: &CallOptions,
+    ) -> Result<InFlight> {
         let deadline = self.deadline(options);
         let begin = async {
             loop {
@@ -520,8 +590,8 @@ impl Client {
                 }
             }
         };
-        let in_flight = match deadline {
-            None => begin.await?,
+        match deadline {
+            None => begin.await,
             Some(deadline) => tokio::time::timeout_at(deadline.into(), begin)
                 .await
                 .unwrap_or_else(|_| {
@@ -530,9 +600,8 @@ impl Client {
                         self.0.address
                     );
                     Err(Error::new(Code::DeadlineExceeded, text).with_reached(Reached::NotSent))
-                })?,
-        };
-        in_flight.await
+                }),
+        }
     }
 
     fn deadline(&self, options: &CallOptions) -> Option<Instant> {

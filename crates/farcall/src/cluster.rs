@@ -26,8 +26,10 @@ use crate::client::{
 use crate::context::Peer;
 use crate::discover::{Discover, Snapshot};
 use crate::middleware::{self, Metered, Meters, Middleware, Recorder, Stack};
+use crate::stream::carrier::Held;
 use crate::{
-    Address, Call, Client, ClientState, Code, Error, Pending, Reached, Result, context, registry,
+    Address, Call, Client, ClientState, Code, Error, FromReply, Items, Pending, Reached, Result,
+    StreamCall, context, registry,
 };
 
 type Fleet = fleet::Fleet<Client>;
@@ -204,6 +206,31 @@ impl Cluster {
     /// As [`Client::call`], and [`Code::Unavailable`] when there is no server or none could be reached.
     pub fn call<'a, R: Message>(&'a self, method: &'a str, args: &'a impl Message) -> Call<'a, R> {
         Call::new(Via::Cluster(self), method, Body::from(args))
+    }
+
+    /// Calls `Service.Method` with streams of items on one of the servers. See [`Client::stream`].
+    ///
+    /// Another server is tried while the request was not sent, and none after that: items are gone once they were
+    /// sent. The call counts as one of that server's until its last part is dropped.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::stream`], and [`Code::Unavailable`] when there is no server or none could be reached.
+    pub fn stream<'a, Up: Items, Down: Items, R: Message>(
+        &'a self,
+        method: &'a str,
+        args: &'a impl Message,
+    ) -> StreamCall<'a, Up, Down, R> {
+        StreamCall::new(Via::Cluster(self), method, Body::from(args))
+    }
+
+    /// Calls with streams of items and an argument that has no Rust type. See [`Client::stream_dynamic`].
+    pub fn stream_dynamic<'a, Up: Items, Down: Items, R: FromReply>(
+        &'a self,
+        method: &'a str,
+        args: &'a Dynamic,
+    ) -> StreamCall<'a, Up, Down, R> {
+        StreamCall::new(Via::Cluster(self), method, Body::Dynamic(args))
     }
 
     /// Begins a call now, and gives a handle to its outcome. See [`Client::go`].
@@ -451,29 +478,35 @@ impl Cluster {
         options: &CallOptions,
     ) -> Result<RawReply> {
         let inner = &*self.0;
-        let waits = options.wait_for_ready || inner.config.wait_for_ready;
         inner.fleet(attempts.deadline).await;
         loop {
-            let chosen = attempts.chosen.take();
-            let chosen = chosen.or_else(|| Some(inner.pick(&attempts.tried)?.busy()));
-            let Some(line) = chosen else {
-                let error = match attempts.last.take() {
-                    Some(error) => nobody_else(attempts.tried.len(), error),
-                    None => nobody(&inner.fleet.load()),
-                };
-                let error = attempts.qualify(error);
-                if !(waits && is_out_of_reach(&error)) {
-                    return Err(error);
-                }
-                if !inner.may_be_better(attempts.deadline).await {
-                    return Err(too_late(method, error));
-                }
-                attempts.tried.clear();
-                continue;
+            let line = inner.choose(&mut attempts, method, options).await?;
+            let outcome = match inner.begin(&line, &attempts, method, body, options).await {
+                Ok(in_flight) => in_flight.await,
+                Err(error) => Err(error),
             };
-            let outcome = inner.attempt(&line, &attempts, method, body, options).await;
             if let Some(outcome) = attempts.conclude(&line, options.is_idempotent, outcome) {
                 return outcome;
+            }
+        }
+    }
+
+    /// Begins a call with streams on one server after the other, until one of them may have got it. What is given
+    /// beside it counts the call as that server's.
+    pub(crate) async fn open(
+        &self,
+        method: &str,
+        body: Body<'_>,
+        options: &CallOptions,
+    ) -> Result<(InFlight, Held)> {
+        let inner = &*self.0;
+        let mut attempts = Attempts::new(inner.deadline(options));
+        inner.fleet(attempts.deadline).await;
+        loop {
+            let line = inner.choose(&mut attempts, method, options).await?;
+            let begun = inner.begin(&line, &attempts, method, body, options).await;
+            if let Some(begun) = attempts.conclude(&line, false, begun) {
+                return Ok((begun?, Box::new(line)));
             }
         }
     }
@@ -533,12 +566,12 @@ impl Attempts {
     }
 
     /// Remembers what came of a try. The outcome is the call's, unless it is to be made elsewhere.
-    fn conclude(
+    fn conclude<T>(
         &mut self,
         line: &Line,
         is_idempotent: bool,
-        outcome: Result<RawReply>,
-    ) -> Option<Result<RawReply>> {
+        outcome: Result<T>,
+    ) -> Option<Result<T>> {
         note(line, &outcome);
         let goes_elsewhere =
             |error: &Error| goes_elsewhere(error) || (is_idempotent && is_unknown(error));
@@ -604,12 +637,43 @@ impl Inner {
         deadline.bound(waiting).await.is_some() && !deadline.is_over()
     }
 
+    /// The server that a call is to be tried on next, once there is one.
+    async fn choose(
+        &self,
+        attempts: &mut Attempts,
+        method: &str,
+        options: &CallOptions,
+    ) -> Result<Busy> {
+        let waits = options.wait_for_ready || self.config.wait_for_ready;
+        loop {
+            if let Some(line) = attempts.chosen.take() {
+                return Ok(line);
+            }
+            if let Some(line) = self.pick(&attempts.tried) {
+                return Ok(line.busy());
+            }
+            let error = match attempts.last.take() {
+                Some(error) => nobody_else(attempts.tried.len(), error),
+                None => nobody(&self.fleet.load()),
+            };
+            let error = attempts.qualify(error);
+            if !(waits && is_out_of_reach(&error)) {
+                return Err(error);
+            }
+            if !self.may_be_better(attempts.deadline).await {
+                return Err(too_late(method, error));
+            }
+            attempts.tried.clear();
+        }
+    }
+
     fn pick(&self, tried: &HashSet<Address>) -> Option<Arc<Line>> {
         let fleet = self.fleet.load();
         fleet.pick(&*self.balance, tried, now).cloned()
     }
 
-    async fn attempt(
+    /// Begins a call on a server, connecting first if need be.
+    async fn begin(
         &self,
         line: &Line,
         Attempts {
@@ -618,7 +682,7 @@ impl Inner {
         method: &str,
         body: Body<'_>,
         options: &CallOptions,
-    ) -> Result<RawReply> {
+    ) -> Result<InFlight> {
         let with_time_left = || CallOptions {
             timeout: deadline.left(),
             // It waits for any server, not for this one.
@@ -629,14 +693,13 @@ impl Inner {
             .client
             .begin_by(method, body, options, deadline.0, None);
         if let Some(begun) = begun {
-            return begun?.await;
+            return begun;
         }
         self.connected(line, tried, *deadline).await?;
         let options = with_time_left();
-        let calling = line
-            .client
-            .invoke_with(Patience::FailFast, method, body, &options);
-        calling.await
+        let patience = Patience::FailFast;
+        let opening = line.client.open_with(patience, method, body, &options);
+        opening.await
     }
 
     /// Waits for the line's connection: to the deadline if need be, but not for long while another server could take

@@ -89,8 +89,18 @@ fn row(out: &mut String, method: &MethodSnapshot) {
     put(out, &["<tr><td><code>", &escaped(&method.name), "</code>"]);
     description(out, &method.doc);
     out.push_str("</td>");
-    for schema in [&method.args, &method.reply] {
-        put(out, &["<td><code>", &escaped(schema), "</code></td>"]);
+    for (schema, role, items) in [
+        (&method.args, "incoming", &method.incoming),
+        (&method.reply, "outgoing", &method.outgoing),
+    ] {
+        put(out, &["<td><code>", &escaped(schema), "</code>"]);
+        if let Some(items) = items {
+            put(
+                out,
+                &["<p>", role, " <code>", &escaped(items), "</code></p>"],
+            );
+        }
+        out.push_str("</td>");
     }
     let errors = if method.errors > 0 {
         "count bad"
@@ -150,6 +160,8 @@ mod tests {
             doc: format!("doc {name}"),
             args: format!("args {name}"),
             reply: format!("reply {name}"),
+            incoming: Some(format!("incoming {name}")),
+            outgoing: None,
             idempotent: false,
             calls: 12_345,
             errors: 67,
@@ -208,6 +220,8 @@ mod tests {
                 name.to_owned(),
                 format!("doc {name}"),
                 format!("args {name}"),
+                "incoming ".to_owned(),
+                format!("incoming {name}"),
                 format!("reply {name}"),
                 "12345".into(),
                 "67".into(),
@@ -282,7 +296,7 @@ mod tests {
         for payload in payloads {
             let (structure, texts) = read(&html(&[service(&payload, &[&payload])]));
             assert_eq!(structure, plain, "{payload:?} made elements");
-            for text in ["", "about ", "doc ", "args ", "reply "] {
+            for text in ["", "about ", "doc ", "args ", "incoming ", "reply "] {
                 let expected = format!("{text}{payload}");
                 assert!(
                     texts.contains(&expected),

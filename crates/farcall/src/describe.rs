@@ -15,6 +15,7 @@ use tokio::time::timeout;
 
 use crate::dashboard::{JSON_PATH, Page};
 use crate::http::client::Url;
+use crate::router::signature;
 use crate::transport::Stream;
 use crate::{Address, Code, Error, Reached, Result, ServiceSnapshot};
 
@@ -76,18 +77,36 @@ pub struct MethodTypes {
     pub args_type: String,
     /// The reply's type in short.
     pub reply_type: String,
+    /// The type of the items that the caller sends, in short, if it sends some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub incoming_type: Option<String>,
+    /// The type of the items that the caller gets before the reply, in short, if it gets some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outgoing_type: Option<String>,
     /// The argument's type as Go definitions, which tell all that gob needs to know: [`Schema`] reads them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub args_go: Option<String>,
     /// The reply's type as Go definitions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reply_go: Option<String>,
+    /// The type of the items that the caller sends as Go definitions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub incoming_go: Option<String>,
+    /// The type of the items that the caller gets as Go definitions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outgoing_go: Option<String>,
     /// The argument's JSON Schema.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub args: Option<serde_json::Value>,
     /// The reply's JSON Schema.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reply: Option<serde_json::Value>,
+    /// The JSON Schema of the items that the caller sends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub incoming: Option<serde_json::Value>,
+    /// The JSON Schema of the items that the caller gets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outgoing: Option<serde_json::Value>,
     /// An argument that shows the form.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub example: Option<serde_json::Value>,
@@ -102,6 +121,17 @@ impl MethodTypes {
     /// The reply's type, if enough is told about it.
     pub fn reply_schema(&self) -> Option<Schema> {
         schema(self.reply_go.as_ref(), &self.reply_type)
+    }
+
+    /// The type of the items that the caller sends, if it sends some and enough is told about them.
+    pub fn incoming_schema(&self) -> Option<Schema> {
+        schema(self.incoming_go.as_ref(), self.incoming_type.as_ref()?)
+    }
+
+    /// The types in the order of the trait: `(int, incoming Event, outgoing Event) int`.
+    pub fn signature(&self) -> String {
+        let (incoming, outgoing) = (self.incoming_type.as_ref(), self.outgoing_type.as_ref());
+        signature(&self.args_type, incoming, outgoing, &self.reply_type)
     }
 }
 

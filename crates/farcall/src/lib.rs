@@ -46,6 +46,8 @@
 //! - [`Client`] calls one server, [`Cluster`] whichever of many is chosen. [`Channel`] is either: typed clients are made
 //!   of it. Connections are made when calls need them, and again when they were lost: [`Client`] tells what calls do
 //!   meanwhile, [`ClientBuilder`] what can be set.
+//! - [`Incoming`] and [`Outgoing`] are streams of items beside a call's argument and reply: a method takes them after its
+//!   argument, and its caller gets a [`Streaming`].
 //! - [`discover`] is who is there, [`registry`] who keeps the list, [`balance`] who gets a call.
 //! - [`middleware`] is what stands around calls, on either side: tracing, checks, limits, functions of one's own.
 //! - [`Error`] is what ends a call; [`Error::is_retryable`] tells whether the handler surely did not run.
@@ -70,7 +72,8 @@
 //!
 //! What a peer can make this process hold is bounded by [`Limits`] and the builders' settings; every bound has a default:
 //! 8 KiB and 10 s for the opening of a connection, 4 MiB for a message, 128 levels of nesting, 256 handlers at work for
-//! a connection, 1 MiB of queued replies before a connection is read from no more, 10,000 connections.
+//! a connection, 256 KiB of items for a stream each way, 1 MiB of queued replies before a connection is read from no
+//! more, 10,000 connections.
 //!
 //! # Features
 //!
@@ -99,6 +102,7 @@ mod transport;
 
 mod inbox;
 mod link;
+mod stream;
 
 mod context;
 pub mod middleware;
@@ -123,7 +127,10 @@ mod server;
 
 pub use address::{Address, AddressError, Dialect, Target, TlsFiles, Transport};
 pub use channel::Channel;
-pub use client::{Call, CallFuture, Client, ClientBuilder, ClientState, FromReply, Pending, Reply};
+pub use client::{
+    Call, CallFuture, Client, ClientBuilder, ClientState, FromReply, Pending, Reply, StreamCall,
+    StreamReply, Streaming,
+};
 pub use cluster::{Cluster, ClusterBuilder};
 pub use context::Context;
 pub use describe::{MethodTypes, ServiceTypes, describe, describe_types};
@@ -134,6 +141,7 @@ pub use farcall_wire::{Codec, Compression, Dynamic, Limits, Message};
 pub use registry::Registry;
 pub use router::{Method, MethodSnapshot, RegisterError, Service, ServiceSnapshot};
 pub use server::{Handle, Server, ServerBuilder, StartError};
+pub use stream::{Incoming, Items, Json, NoItems, Outgoing};
 #[cfg(feature = "tls")]
 pub use tls::{ClientTls, Pem, TlsError};
 

@@ -84,11 +84,7 @@ impl<S> Link<S> {
             if sending.has_room() && has_room(&sending.side) {
                 return Poll::Ready(());
             }
-            let waiting = &mut sending.waiting_for_room;
-            match waits.id.and_then(|id| waiting.get_mut(id)) {
-                Some(waker) => waker.clone_from(context.waker()),
-                None => waits.id = Some(waiting.insert(context.waker().clone())),
-            }
+            sending.wait_for_room(&mut waits.id, context);
             Poll::Pending
         })
         .await;
@@ -171,8 +167,8 @@ struct Waits<'a, S> {
 
 impl<S> Drop for Waits<'_, S> {
     fn drop(&mut self) {
-        if let Some(id) = self.id {
-            self.link.lock().waiting_for_room.remove(id);
+        if self.id.is_some() {
+            self.link.lock().wait_no_more(&mut self.id);
         }
     }
 }
@@ -247,15 +243,24 @@ impl<S> Sending<S> {
         body: Body<'_>,
         fill: impl FnOnce(&mut Header),
     ) -> Result<Option<Waker>, EncodeError> {
+        self.send_counted(body, fill).map(|(_, writer)| writer)
+    }
+
+    /// As [`Sending::send`], and tells how many bytes the message has before it is compressed.
+    pub(crate) fn send_counted(
+        &mut self,
+        body: Body<'_>,
+        fill: impl FnOnce(&mut Header),
+    ) -> Result<(usize, Option<Waker>), EncodeError> {
         if self.closing {
-            return Ok(None);
+            return Ok((0, None));
         }
         fill(self.frames.header());
-        self.frames.write(body, &mut self.queue)?;
+        let len = self.frames.write(body, &mut self.queue)?;
         if self.queued() >= QUEUED_MAX {
             self.is_full.store(true, Ordering::Relaxed);
         }
-        Ok(self.writer.take())
+        Ok((len, self.writer.take()))
     }
 
     /// Where the bytes queued so far end, counted since the connection began.
@@ -270,6 +275,22 @@ impl<S> Sending<S> {
 
     pub(crate) fn has_room(&self) -> bool {
         self.queued() < QUEUED_MAX || self.closing
+    }
+
+    /// Leaves the waker to be woken when there may be room: in this place, which is given back by
+    /// [`Sending::wait_no_more`].
+    pub(crate) fn wait_for_room(&mut self, place: &mut Option<u64>, context: &Context<'_>) {
+        let waiting = &mut self.waiting_for_room;
+        match place.and_then(|id| waiting.get_mut(id)) {
+            Some(waker) => waker.clone_from(context.waker()),
+            None => *place = Some(waiting.insert(context.waker().clone())),
+        }
+    }
+
+    pub(crate) fn wait_no_more(&mut self, place: &mut Option<u64>) {
+        if let Some(id) = place.take() {
+            self.waiting_for_room.remove(id);
+        }
     }
 
     /// Takes no further messages; what is queued is still written, and then the writing loop ends.

@@ -16,6 +16,8 @@ use rustc_hash::FxHashMap;
 use crate::context::ReplyMetadata;
 use crate::link::now;
 use crate::middleware::{Meter, Recorder, Reply, Side, guarded};
+use crate::stream::carrier::Carrier;
+use crate::stream::{CloseOnDrop, Incoming, Items, Outgoing};
 use crate::{Code, Context, Error, Result};
 
 /// A handler at work. Its last step hands its reply over, so it ends with nothing, or with the error to send.
@@ -25,6 +27,10 @@ pub(crate) type Running = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
 pub(crate) trait ReplyTo: Send + Sync {
     /// Queues the reply to a request. It is an error of the call when the value cannot be encoded.
     fn reply(&self, request: &Request, body: Body<'_>) -> Result<()>;
+
+    /// Opens the streams of items of a request. It is an error of the call where there can be none.
+    fn streams(self: Arc<Self>, request: &Request, expects_items: bool)
+    -> Result<Arc<dyn Carrier>>;
 }
 
 /// What a reply takes from its request.
@@ -34,6 +40,8 @@ pub(crate) struct Request {
     /// The name, for peers that may be Go's: they get it back.
     pub(crate) echo: Option<Arc<str>>,
     pub(crate) json: Option<Box<JsonCall>>,
+    /// Items follow it.
+    pub(crate) sends_items: bool,
     /// True once the call has its end. It is kept where a handler can outlive its call: on a blocking thread.
     pub(crate) is_over: Option<Arc<AtomicBool>>,
     /// The caller waits for nothing.
@@ -65,24 +73,54 @@ pub(crate) enum Replier {
     Caller {
         to: Arc<dyn ReplyTo>,
         request: Request,
+        /// The call's items, until the handler has them.
+        streams: Option<CloseOnDrop>,
     },
     /// To the layers around the handler.
-    Layers(Arc<Mutex<Option<Reply>>>),
+    Layers {
+        place: Arc<Mutex<Option<Reply>>>,
+        streams: Option<CloseOnDrop>,
+    },
 }
 
 impl Replier {
+    /// Opens the streams of items that the method has, before anything of them can arrive.
+    pub(crate) fn open_streams(&mut self, method: &Method) -> Result<()> {
+        let has_streams = method.incoming.is_some() || method.outgoing.is_some();
+        if let (
+            true,
+            Replier::Caller {
+                to,
+                request,
+                streams,
+            },
+        ) = (has_streams, self)
+        {
+            let opened = Arc::clone(to).streams(request, method.incoming.is_some())?;
+            *streams = Some(CloseOnDrop(opened));
+        }
+        Ok(())
+    }
+
+    /// The streams that were opened. They can be taken once.
+    pub(crate) fn take_streams(&mut self) -> Option<CloseOnDrop> {
+        match self {
+            Replier::Caller { streams, .. } | Replier::Layers { streams, .. } => streams.take(),
+        }
+    }
+
     fn reply<R: Message>(&self, reply: R) -> Result<()> {
         match self {
-            Replier::Caller { to, request } => to.reply(request, Body::from(&reply)),
-            Replier::Layers(_) => self.pass(Reply::new(reply)),
+            Replier::Caller { to, request, .. } => to.reply(request, Body::from(&reply)),
+            Replier::Layers { .. } => self.pass(Reply::new(reply)),
         }
     }
 
     /// Passes on what layers gave.
     pub(crate) fn pass(&self, reply: Reply) -> Result<()> {
         match self {
-            Replier::Caller { to, request } => to.reply(request, reply.body()?),
-            Replier::Layers(place) => {
+            Replier::Caller { to, request, .. } => to.reply(request, reply.body()?),
+            Replier::Layers { place, .. } => {
                 *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(reply);
                 Ok(())
             }
@@ -107,6 +145,9 @@ pub struct Method {
     idempotent: bool,
     args: Schema,
     reply: Schema,
+    /// The types of the items that come with the argument, and of those that go before the reply.
+    incoming: Option<Schema>,
+    outgoing: Option<Schema>,
     /// Why it cannot be registered: its argument or its reply cannot travel.
     unfit: Option<Unfit>,
     handler: Box<Handler>,
@@ -150,15 +191,81 @@ impl Method {
             idempotent: false,
             args: Schema::of::<A>(),
             reply: Schema::of::<R>(),
+            incoming: None,
+            outgoing: None,
             unfit: unfit::<A>("argument").or_else(|| unfit::<R>("reply")),
             handler: Box::new(move |context, body, replier| {
-                let args = body.decode::<A>().map_err(|error| {
-                    let text = error.to_string();
-                    Error::new(Code::InvalidArgument, text)
-                })?;
+                let args = decode_argument::<A>(body)?;
                 let running = handler(context, args);
                 Ok(Box::pin(async move {
                     let reply = running.await?;
+                    replier.reply(reply)
+                }))
+            }),
+            counters: Counters::default(),
+            meter: OnceLock::new(),
+        }
+    }
+
+    /// A method called `name` with streams of items: `Up` come from the caller, `Down` go to it, and
+    /// [`crate::NoItems`] stands where there are none. The items end with the reply.
+    ///
+    /// ```
+    /// use farcall::{Context, Incoming, Method, NoItems, Outgoing, Service};
+    /// let sum = Method::streaming(
+    ///     "Sum",
+    ///     |_: Context, _: (), mut numbers: Incoming<i64>, _: Outgoing<NoItems>| async move {
+    ///         let mut sum = 0;
+    ///         while let Some(number) = numbers.next().await {
+    ///             sum += number?;
+    ///         }
+    ///         Ok(sum)
+    ///     },
+    /// );
+    /// let numbers = Service::new("Numbers").with(sum);
+    /// ```
+    pub fn streaming<A, Up, Down, R, F, Fut>(name: impl Into<String>, handler: F) -> Method
+    where
+        A: Message,
+        Up: Items,
+        Down: Items,
+        R: Message,
+        F: Fn(Context, A, Incoming<Up>, Outgoing<Down>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<R>> + Send + 'static,
+    {
+        let items = || {
+            let (role, (path, why)) = match (Up::unfit(), Down::unfit()) {
+                (Some(unfit), _) => ("incoming", unfit),
+                (None, unfit) => ("outgoing", unfit?),
+            };
+            let reason = format!("its {role} items cannot travel: {why}");
+            Some(Unfit { path, reason })
+        };
+        Method {
+            name: name.into(),
+            doc: String::new(),
+            run: RunOn::default(),
+            idempotent: false,
+            args: Schema::of::<A>(),
+            reply: Schema::of::<R>(),
+            incoming: Up::schema(),
+            outgoing: Down::schema(),
+            unfit: unfit::<A>("argument")
+                .or_else(|| unfit::<R>("reply"))
+                .or_else(items),
+            handler: Box::new(move |context, body, mut replier| {
+                let open = replier.take_streams().ok_or_else(|| {
+                    let text = "a layer ran a handler with streams of items twice";
+                    Error::new(Code::Internal, text)
+                })?;
+                let carrier = Arc::clone(&open.0);
+                let args = decode_argument::<A>(body)?;
+                let incoming = Incoming::new(Arc::clone(&carrier));
+                let running = handler(context, args, incoming, Outgoing::new(carrier, false));
+                Ok(Box::pin(async move {
+                    let reply = running.await?;
+                    // No item follows the reply, whoever still holds what sends them.
+                    drop(open);
                     replier.reply(reply)
                 }))
             }),
@@ -200,6 +307,20 @@ impl Method {
     /// The types of the argument and of the reply.
     pub(crate) fn types(&self) -> (&Schema, &Schema) {
         (&self.args, &self.reply)
+    }
+
+    /// The types of the items that come and of those that go.
+    pub(crate) fn items(&self) -> (Option<&Schema>, Option<&Schema>) {
+        (self.incoming.as_ref(), self.outgoing.as_ref())
+    }
+
+    /// Refuses a request with items for a method without: nobody would ever take them.
+    pub(crate) fn takes_what_comes(&self, sends_items: bool) -> Result<()> {
+        if !sends_items || self.incoming.is_some() {
+            return Ok(());
+        }
+        let text = format!("{} takes no stream of items", self.name);
+        Err(Error::new(Code::Unimplemented, text))
     }
 
     pub(crate) fn run_on(&self) -> RunOn {
@@ -245,12 +366,30 @@ impl Method {
             doc: self.doc.clone(),
             args: self.args.to_string(),
             reply: self.reply.to_string(),
+            incoming: self.incoming.as_ref().map(Schema::to_string),
+            outgoing: self.outgoing.as_ref().map(Schema::to_string),
             idempotent: self.idempotent,
             calls: ended,
             errors: count(&self.counters.errors),
             in_flight: begun.saturating_sub(ended),
         }
     }
+}
+
+/// Why a call over a protocol without streams cannot have any.
+pub(crate) fn no_streams(dialect: &str) -> Error {
+    let text = format!(
+        "the method has a stream of items, which only farcall's own protocol carries, and this call came over {dialect}"
+    );
+    Error::new(Code::Unimplemented, text)
+}
+
+fn decode_argument<A: Message>(body: BodyRef<'_>) -> Result<A> {
+    let failed = |error: farcall_wire::DecodeError| {
+        let text = error.to_string();
+        Error::new(Code::InvalidArgument, text)
+    };
+    body.decode().map_err(failed)
 }
 
 /// Why values of a type cannot travel, if they cannot.
@@ -270,7 +409,7 @@ struct Unfit {
 
 impl fmt::Debug for Method {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}({}) {}", self.name, self.args, self.reply)
+        write!(f, "{}{}", self.name, self.snapshot().signature())
     }
 }
 
@@ -354,6 +493,8 @@ pub(crate) struct Router {
     services: BTreeMap<String, Entry>,
     /// Every method by its whole name, which the peer gives. The hash needs no secret: peers only look.
     by_name: FxHashMap<Arc<str>, Arc<Method>>,
+    /// True when a method takes items: then connections must be able to decode them.
+    takes_items: bool,
 }
 
 struct Entry {
@@ -397,6 +538,7 @@ impl Router {
         };
         for method in methods {
             let (name, method) = entry.add(&name, method)?;
+            self.takes_items |= method.incoming.is_some();
             self.by_name.insert(name, method);
         }
         self.services.insert(name, entry);
@@ -420,6 +562,7 @@ impl Router {
                 methods: BTreeMap::new(),
             });
         let (name, method) = entry.add(service, method)?;
+        self.takes_items |= method.incoming.is_some();
         self.by_name.insert(name, method);
         Ok(())
     }
@@ -439,6 +582,10 @@ impl Router {
             Some((name, method)) => Ok((method, name)),
             None => Err(self.missing(name)),
         }
+    }
+
+    pub(crate) fn takes_items(&self) -> bool {
+        self.takes_items
     }
 
     /// Names are split at the last dot: services may have dots of their own.
@@ -497,6 +644,30 @@ fn is_name(name: &str) -> bool {
     !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || c.is_control())
 }
 
+impl MethodSnapshot {
+    /// The types in the order of the trait: `(int, incoming Event, outgoing Event) int`.
+    pub fn signature(&self) -> String {
+        let (incoming, outgoing) = (self.incoming.as_ref(), self.outgoing.as_ref());
+        signature(&self.args, incoming, outgoing, &self.reply)
+    }
+}
+
+/// A method's types in one line.
+pub(crate) fn signature(
+    args: &str,
+    incoming: Option<&String>,
+    outgoing: Option<&String>,
+    reply: &str,
+) -> String {
+    let mut text = format!("({args}");
+    for (role, items) in [("incoming", incoming), ("outgoing", outgoing)] {
+        if let Some(items) = items {
+            text += &format!(", {role} {items}");
+        }
+    }
+    text + &format!(") {reply}")
+}
+
 /// A service as it stands, for people and dashboards.
 #[non_exhaustive]
 #[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
@@ -523,6 +694,12 @@ pub struct MethodSnapshot {
     pub args: String,
     /// The reply's type.
     pub reply: String,
+    /// The type of the items that the caller sends, if it sends some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub incoming: Option<String>,
+    /// The type of the items that the caller gets before the reply, if it gets some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outgoing: Option<String>,
     /// Calling it again does no harm.
     pub idempotent: bool,
     /// Calls that ended, well or not.

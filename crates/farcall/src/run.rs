@@ -33,8 +33,9 @@ pub(crate) fn start(
     method: &Arc<Method>,
     context: Context,
     body: BodyRef<'_>,
-    replier: Replier,
+    mut replier: Replier,
 ) -> Result<Running> {
+    replier.open_streams(method)?;
     match layers {
         None => handler(method, context, body, replier),
         Some(layers) => Ok(layered::start(layers, name, method, context, body, replier)),

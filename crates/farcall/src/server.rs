@@ -21,7 +21,8 @@ use crate::registry::{Advertise, Advertised, Adverts};
 use crate::router::{RegisterError, Router, ServiceSnapshot};
 use crate::transport::{Listener, Stream};
 use crate::{
-    Address, AddressError, Context, Dialect, Method, Registry, Result, Service, dashboard,
+    Address, AddressError, Context, Dialect, Incoming, Items, Method, Outgoing, Registry, Result,
+    Service, dashboard,
 };
 
 pub(crate) struct Config {
@@ -286,18 +287,34 @@ impl ServerBuilder {
         R: Message,
         F: Handle<Takes, A, R>,
     {
+        self.add(name, |name| {
+            Method::new(name, move |context, args| handler.handle(context, args))
+        });
+        self
+    }
+
+    /// Adds a closure with streams of items under a full name, `Service.Method`. See [`Method::streaming`].
+    pub fn streaming<A, Up, Down, R, F, Fut>(mut self, name: &str, handler: F) -> ServerBuilder
+    where
+        A: Message,
+        Up: Items,
+        Down: Items,
+        R: Message,
+        F: Fn(Context, A, Incoming<Up>, Outgoing<Down>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<R>> + Send + 'static,
+    {
+        self.add(name, |name| Method::streaming(name, handler));
+        self
+    }
+
+    fn add(&mut self, name: &str, method: impl FnOnce(&str) -> Method) {
         let registered = match name.rsplit_once('.') {
-            Some((service, method)) => {
-                let method =
-                    Method::new(method, move |context, args| handler.handle(context, args));
-                self.router.register_method(service, method)
-            }
+            Some((service, name)) => self.router.register_method(service, method(name)),
             None => Err(RegisterError::BadName(name.to_owned())),
         };
         if let Err(error) = registered {
             self.keep(StartError::Register(error));
         }
-        self
     }
 
     /// Puts a [middleware](crate::middleware) around every call of every method. The first that is added is the

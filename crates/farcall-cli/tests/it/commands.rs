@@ -175,7 +175,7 @@ fn servers_join_a_registry_and_are_listed_and_called_through_it() {
     for (row, address) in both.as_array().unwrap().iter().zip(addresses) {
         assert_eq!(row["address"], **address);
         assert_eq!(row["state"], "up");
-        assert_eq!(row["services"], json!(["Arith", "Echo", "Foo"]));
+        assert_eq!(row["services"], json!(["Arith", "Echo", "Foo", "Numbers"]));
         assert!(row["age_s"].is_u64(), "{row}");
     }
 
@@ -221,7 +221,7 @@ fn one_server_is_listed_by_its_methods() {
         .iter()
         .map(|service| &service["name"])
         .collect();
-    assert_eq!(names, ["Arith", "Echo", "Foo"]);
+    assert_eq!(names, ["Arith", "Echo", "Foo", "Numbers"]);
     let divide = &list[0]["methods"][0];
     assert_eq!(divide["name"], "Divide");
     assert_eq!(divide["args"], "Args{A int; B int}");

@@ -18,7 +18,7 @@ fn a_server_is_described_with_its_types() {
         .iter()
         .map(|s| &s["name"])
         .collect();
-    assert_eq!(names, ["Arith", "Echo", "Foo"]);
+    assert_eq!(names, ["Arith", "Echo", "Foo", "Numbers"]);
     let divide = &services[0]["methods"][0];
     assert_eq!(divide["name"], "Arith.Divide");
     assert_eq!(divide["args_type"], "Args{A int; B int}");
@@ -34,6 +34,7 @@ fn a_server_is_described_with_its_types() {
     for line in [
         "Arith.Divide(Args{A int; B int}) Quotient{Quo int; Rem int}",
         "Echo.Echo([]byte) []byte",
+        "Numbers.Double(struct{}, incoming int, outgoing int) uint",
     ] {
         assert!(ended.stdout.contains(&format!("  {line}\n")), "{ended:?}");
     }
@@ -61,7 +62,10 @@ fn a_name_picks_a_service_or_a_method() {
     );
     let ended = farcall(&["describe", &at, "Nope"]);
     assert_eq!(ended.code, Some(1), "{ended:?}");
-    assert!(ended.stderr.contains("Arith, Echo, Foo"), "{ended:?}");
+    assert!(
+        ended.stderr.contains("Arith, Echo, Foo, Numbers"),
+        "{ended:?}"
+    );
 }
 
 /// A server that answers every request on a connection of its own with these bytes, and hangs up.

@@ -4,4 +4,5 @@ mod bench;
 mod commands;
 mod describe;
 mod gob;
+mod streams;
 mod support;

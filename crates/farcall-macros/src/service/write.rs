@@ -7,7 +7,7 @@ use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::{Attribute, Expr, ExprLit, Ident, ItemTrait, Lit, Meta, Path, parse_quote};
 
-use super::{Argument, Method, Service, configured};
+use super::{Argument, Direction, Items, Method, Service, configured};
 
 impl Service {
     pub(super) fn write(&self) -> TokenStream {
@@ -149,7 +149,11 @@ impl Method {
         let wire = &self.wire;
         let ident = &self.item.sig.ident;
         let context = self.takes_context.then(|| quote!(&cx,));
-        let argument = self.argument.as_ref().map(|_| quote!(args));
+        let argument = self.argument.as_ref().map(|_| quote!(args,));
+        let streams = self
+            .streams
+            .iter()
+            .map(|items| stream_name(items.direction));
         let name_or_not = |name, is_used| if is_used { name } else { quote!(_) };
         let cx = name_or_not(quote!(cx), self.takes_context);
         let args = name_or_not(quote!(args), self.argument.is_some());
@@ -164,13 +168,29 @@ impl Method {
         let doc = write_doc(&self.item.attrs);
         // By the trait's name: the value may have methods of the same name.
         let call = quote! {
-            <Self as #service>::#ident(&*target, #context #argument).await.map_err(#error)
+            <Self as #service>::#ident(&*target, #context #argument #(#streams),*).await.map_err(#error)
         };
         let call = located(call, self.result.span());
+        let (constructor, streams) = match self.streams.as_slice() {
+            [] => (quote!(new), None),
+            _ => {
+                let name = |direction| {
+                    let is_used = self.items(direction).is_some();
+                    name_or_not(stream_name(direction), is_used)
+                };
+                let incoming = name(Direction::Incoming);
+                let outgoing = name(Direction::Outgoing);
+                let (up, down) = self.items_types(farcall);
+                let streams = quote!(
+                    , #incoming: #farcall::Incoming<#up>, #outgoing: #farcall::Outgoing<#down>
+                );
+                (quote!(streaming), Some(streams))
+            }
+        };
         let handler = quote! {
-            #farcall::Method::new(#wire, {
+            #farcall::Method::#constructor(#wire, {
                 let target = ::std::sync::Arc::clone(&target);
-                move |#cx: #farcall::Context, #args: #ty| {
+                move |#cx: #farcall::Context, #args: #ty #streams| {
                     let target = ::std::sync::Arc::clone(&target);
                     async move { #call }
                 }
@@ -197,7 +217,14 @@ impl Method {
             let says = format!("Calls `{path}`.");
             quote!(#[doc = #says])
         });
-        let call = located(quote!(call), ident.span());
+        let (call, returned) = match self.streams.as_slice() {
+            [] => (quote!(call), quote!(Call<'a, #reply>)),
+            _ => {
+                let (up, down) = self.items_types(farcall);
+                (quote!(stream), quote!(StreamCall<'a, #up, #down, #reply>))
+            }
+        };
+        let call = located(call, ident.span());
         let flags = [
             (self.rpc.idempotent, quote!(.idempotent())),
             (self.rpc.one_way, quote!(.one_way())),
@@ -210,10 +237,25 @@ impl Method {
         quote! {
             #doc
             #(#copied)*
-            #vis fn #ident<'a>(&'a self, #parameter) -> #farcall::Call<'a, #reply> {
+            #vis fn #ident<'a>(&'a self, #parameter) -> #farcall::#returned {
                 self.channel.#call(#path, #argument) #(#flags)*
             }
         }
+    }
+
+    /// The items in one direction, if there are any.
+    fn items(&self, direction: Direction) -> Option<&Items> {
+        let mut streams = self.streams.iter();
+        streams.find(|items| items.direction == direction)
+    }
+
+    /// The types of the items that go up to the handler and down from it.
+    fn items_types(&self, farcall: &Path) -> (TokenStream, TokenStream) {
+        let ty = |direction| match self.items(direction) {
+            Some(Items { ty, .. }) => quote!(#ty),
+            None => quote!(#farcall::NoItems),
+        };
+        (ty(Direction::Incoming), ty(Direction::Outgoing))
     }
 
     /// What travels: a method without an argument is sent the unit value.
@@ -222,6 +264,13 @@ impl Method {
             Some(Argument { ty, .. }) => quote!(#ty),
             None => quote!(()),
         }
+    }
+}
+
+fn stream_name(direction: Direction) -> TokenStream {
+    match direction {
+        Direction::Incoming => quote!(incoming),
+        Direction::Outgoing => quote!(outgoing),
     }
 }
 

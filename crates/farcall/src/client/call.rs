@@ -14,6 +14,7 @@ use crate::channel::{Attempts, Begun, BegunByCluster, Via};
 use crate::link::now;
 pub(crate) use crate::middleware::Reply as RawReply;
 use crate::middleware::{Metered, Received};
+use crate::stream::{Directions, Json};
 use crate::{Error, Reached, Result};
 
 /// What a caller can say about one call.
@@ -21,6 +22,8 @@ use crate::{Error, Reached, Result};
 pub(crate) struct CallOptions {
     pub(crate) timeout: Option<Duration>,
     pub(crate) metadata: Metadata,
+    /// Which streams of items the call has, if it has any.
+    pub(crate) streams: Option<Directions>,
     /// Waits for a connection rather than fail for want of one, whatever the client's setting.
     pub(crate) wait_for_ready: bool,
     /// The call does not end with the handler that makes it.
@@ -152,6 +155,12 @@ pub trait FromReply: Sized {
 impl<R: Message> FromReply for R {
     fn from_raw(raw: RawReply) -> Result<R> {
         raw.decode()
+    }
+}
+
+impl FromReply for Json {
+    fn from_raw(raw: RawReply) -> Result<Json> {
+        raw.to_plain_json().map(Json)
     }
 }
 
@@ -420,6 +429,12 @@ impl InFlight {
     /// False for a one-way call.
     pub(crate) fn waits_for_reply(&self) -> bool {
         self.connection.is_some()
+    }
+
+    /// The call itself, for whoever gives it up from now on.
+    pub(super) fn into_parts(mut self) -> (Arc<Connection>, u64) {
+        let connection = self.connection.take();
+        (connection.expect("it waits for its reply"), self.seq)
     }
 }
 

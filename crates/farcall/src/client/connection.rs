@@ -6,9 +6,9 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use farcall_wire::{
-    Body, BodyKind, Calls, Code, Features, Flags, FrameReader, FrameWriter, Framing, GEERPC_PATH,
-    GO_RPC_PATH, Hello, Kind, Limits, Side, Step, TINYRPC_PATH, Violation, connect_request,
-    go_duration, read_connected,
+    Body, BodyKind, Calls, Code, Credit, Features, Flags, FrameReader, FrameWriter, Framing,
+    GEERPC_PATH, GO_RPC_PATH, Hello, Kind, Limits, Side, Step, TINYRPC_PATH, Violation,
+    connect_request, go_duration, read_connected,
 };
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Notify;
@@ -18,6 +18,8 @@ use super::{CallOptions, Config};
 use crate::inbox::{Inbox, Kept};
 use crate::link::{Link, Sending, Turn, now, wake_all};
 use crate::middleware::{Received, Source};
+use crate::stream::carrier::{Carries, HasStreams, too_many};
+use crate::stream::table::{Arrived, Streams};
 use crate::transport::{ReadHalf, Stream};
 use crate::{Address, Dialect, Error, Reached, Result, Transport};
 
@@ -49,6 +51,8 @@ pub(crate) struct Connection {
 /// The client's part of a connection's state.
 pub(crate) struct Waiting {
     calls: Calls<Outcome>,
+    /// The items of those calls that have some.
+    streams: Streams,
     /// How many calls the server has at work for one connection. More would only keep it from reading what is behind
     /// them, their cancels too.
     in_flight_max: usize,
@@ -60,6 +64,8 @@ pub(crate) struct Waiting {
     closed: Option<(Instant, String)>,
     /// Counts the times that something came.
     heard: u64,
+    /// Why the server goes away, if it said so.
+    server_says: Option<String>,
 }
 
 enum State {
@@ -111,7 +117,7 @@ impl Connection {
         config: &Config,
     ) -> Result<Arc<Connection>> {
         let mut inbox = Inbox::default();
-        let (framing, features, in_flight_max) =
+        let (framing, features, in_flight_max, window) =
             shake_hands(&mut stream, &mut inbox, address, config)
                 .await
                 .map_err(|trouble| {
@@ -130,6 +136,7 @@ impl Connection {
                 FrameWriter::new(framing, Side::Client).with_compression(features.compression()),
                 Waiting {
                     calls: Calls::new(first_seq),
+                    streams: Streams::new(config.limits.stream_window, window),
                     in_flight_max,
                     state: State::Open,
                     is_timing: false,
@@ -137,6 +144,7 @@ impl Connection {
                     has_answered: false,
                     closed: None,
                     heard: 0,
+                    server_says: None,
                 },
             ),
             body_kind: frames.body_kind(),
@@ -177,6 +185,9 @@ impl Connection {
         waker: Option<&Waker>,
         turn: Option<&CallTurn<'_>>,
     ) -> Result<Option<u64>, NotBegun> {
+        if options.streams.is_some() && !self.features.stream {
+            return Err(NotBegun::Failed(self.without_streams(method)));
+        }
         let mut sending = self.link.lock();
         match sending.side.state {
             State::Open => {}
@@ -200,6 +211,7 @@ impl Connection {
             if features.metadata {
                 header.metadata.extend(&options.metadata);
             }
+            let sends_items = options.streams.is_some_and(|streams| streams.up);
             for (is_set, flag) in [
                 (features.one_way && options.is_one_way, Flags::ONE_WAY),
                 (
@@ -207,6 +219,7 @@ impl Connection {
                     Flags::IDEMPOTENT,
                 ),
                 (features.metadata && options.takes_metadata, Flags::METADATA),
+                (sends_items, Flags::STREAMS),
             ] {
                 if is_set {
                     header.flags |= flag;
@@ -231,6 +244,9 @@ impl Connection {
         }
         let end = sending.end();
         sending.side.calls.set_end(seq, end);
+        if let Some(streams) = options.streams {
+            sending.side.streams.open(seq, streams.down);
+        }
         let times = deadline.is_some()
             && !std::mem::replace(&mut sending.side.is_timing, deadline.is_some());
         drop(sending);
@@ -270,6 +286,9 @@ impl Connection {
         let mut sending = self.link.lock();
         let was_waiting = sending.side.calls.forget(seq);
         let mut wake = Vec::new();
+        if !sending.side.streams.is_empty() {
+            sending.side.streams.remove(seq, &mut wake);
+        }
         if was_waiting && self.features.cancel {
             wake.extend(send_empty(&mut sending, Kind::Cancel, seq));
         }
@@ -322,7 +341,10 @@ impl Connection {
         let mut sending = self.link.lock();
         let mut wake = sending.close();
         if !matches!(sending.side.state, State::Lost) {
-            let text = format!("the connection to {} ended: {why}", self.peer);
+            let mut text = format!("the connection to {} ended: {why}", self.peer);
+            if let Some(says) = &sending.side.server_says {
+                text += &format!("; it says: {says}");
+            }
             let error = Error::new(Code::Unavailable, text).with_reached(Reached::Unknown);
             let accepted = sending.accepted();
             // A request whose last byte the kernel did not take cannot have been run by anyone.
@@ -333,6 +355,7 @@ impl Connection {
                 })
             };
             sending.side.calls.finish_all(outcome, &mut wake);
+            sending.side.streams.end_all(&error, &mut wake);
             sending.side.drain(why);
             sending.side.state = State::Lost;
         }
@@ -385,11 +408,11 @@ impl Connection {
                             kept
                         }
                     };
-                    if frames.header().kind == Kind::Ping {
-                        let seq = frames.header().seq;
-                        wake.extend(send_empty(&mut sending, Kind::Pong, seq));
-                    } else {
-                        sending.side.receive(frames, body, &mut wake);
+                    let seq = frames.header().seq;
+                    match frames.header().kind {
+                        Kind::Ping => wake.extend(send_empty(&mut sending, Kind::Pong, seq)),
+                        Kind::Item => self.receive_item(&mut sending, seq, body, &mut wake),
+                        _ => sending.side.receive(frames, body, &mut wake),
                     }
                 }
                 Err(violation) => break Err(violation),
@@ -399,6 +422,63 @@ impl Connection {
         drop(sending);
         wake_all(wake);
         ended
+    }
+}
+
+/// Streams of items.
+impl Connection {
+    fn without_streams(&self, method: &str) -> Error {
+        let text = format!(
+            "{method} cannot have a stream of items on the connection to {}: that takes a farcall server with streams",
+            self.peer
+        );
+        Error::new(Code::Unimplemented, text).with_reached(Reached::NotSent)
+    }
+
+    fn receive_item(
+        &self,
+        sending: &mut Sending<Waiting>,
+        seq: u64,
+        item: Kept,
+        wake: &mut Vec<Waker>,
+    ) {
+        sending.side.has_answered = true;
+        let error = match sending.arrive(seq, item, wake) {
+            Arrived::TooMany => too_many(&self.peer),
+            Arrived::Unknown if sending.side.calls.is_waiting(seq) => {
+                // Nobody would ever say that they were taken, so the handler would wait for ever.
+                let text = "the method sends a stream of items: call it with `stream`";
+                Error::new(Code::Unimplemented, text)
+            }
+            // A call that was given up has no end any more, and nobody is told.
+            Arrived::Fine | Arrived::Unwanted(_) | Arrived::Unknown => return,
+        };
+        sending.side.finish(seq, Err(error), wake);
+        if self.features.cancel {
+            wake.extend(send_empty(sending, Kind::Cancel, seq));
+        }
+    }
+}
+
+impl Carries for Connection {
+    type Side = Waiting;
+
+    fn link(&self) -> &Link<Waiting> {
+        &self.link
+    }
+
+    fn body_kind(&self) -> &BodyKind {
+        &self.body_kind
+    }
+
+    fn dropped(&self, seq: u64) {
+        self.forget(seq);
+    }
+}
+
+impl HasStreams for Waiting {
+    fn streams(&mut self) -> &mut Streams {
+        &mut self.streams
     }
 }
 
@@ -444,17 +524,38 @@ impl Waiting {
                     }),
                     false => Err(received_error(frames, &body)),
                 };
-                if !self.calls.finish(seq, outcome, wake) {
+                if !self.finish(seq, outcome, wake) {
                     tracing::trace!(seq, "a reply came that nobody waits for");
                 }
             }
-            Kind::GoAway => self.drain("the server is going away"),
+            Kind::GoAway => {
+                if !header.error.is_empty() {
+                    self.server_says = Some(std::mem::take(&mut header.error));
+                }
+                self.drain("the server is going away");
+            }
             Kind::Pong => {
                 self.has_answered = true;
                 self.calls.finish(header.seq, Ok(Received::default()), wake);
             }
-            Kind::Cancel | Kind::Ping | Kind::Item | Kind::End | Kind::Credit => {}
+            Kind::Credit => {
+                self.has_answered = true;
+                let (header, credit) = frames.message(body.bytes());
+                let seq = header.seq;
+                // What is no number says nothing.
+                let count = credit.decode::<Credit>().unwrap_or_default();
+                self.streams.credited(seq, count, wake);
+            }
+            Kind::Cancel | Kind::Ping | Kind::Item | Kind::End => {}
         }
+    }
+
+    /// Ends a call, and its streams with it. False when there is no such call, or no more.
+    fn finish(&mut self, seq: u64, outcome: Outcome, wake: &mut Vec<Waker>) -> bool {
+        if !self.streams.is_empty() {
+            self.streams.end(seq, outcome.as_ref().err(), wake);
+        }
+        self.calls.finish(seq, outcome, wake)
     }
 }
 
@@ -546,18 +647,23 @@ async fn time_loop(connection: Weak<Connection>) {
             }
             let cancel = connection.features.cancel;
             let mut expired = Vec::new();
-            sending.side.calls.finish_expired(
+            let Waiting { calls, streams, .. } = &mut sending.side;
+            let mut ended = Vec::new();
+            calls.finish_expired(
                 now(),
                 |seq| {
                     expired.push(seq);
                     let error = Error::new(
                         Code::DeadlineExceeded,
                         "the call's deadline passed before its reply came",
-                    );
-                    Err(error.with_reached(Reached::Unknown))
+                    )
+                    .with_reached(Reached::Unknown);
+                    streams.end(seq, Some(&error), &mut ended);
+                    Err(error)
                 },
                 &mut wake,
             );
+            wake.extend(ended);
             for seq in expired {
                 if cancel {
                     wake.extend(send_empty(&mut sending, Kind::Cancel, seq));
@@ -592,7 +698,8 @@ async fn shake_hands(
     inbox: &mut Inbox,
     address: &Address,
     config: &Config,
-) -> Result<(Framing, Features, usize), String> {
+) -> Result<(Framing, Features, usize, usize), String> {
+    let window = Limits::default().stream_window;
     if let Transport::Http(_) = address.transport {
         let path = match address.dialect {
             Dialect::NetRpc => GO_RPC_PATH,
@@ -605,13 +712,13 @@ async fn shake_hands(
         inbox.consume(len);
     }
     match address.dialect {
-        Dialect::NetRpc => Ok((Framing::NetRpc, Features::default(), usize::MAX)),
-        Dialect::JsonRpc => Ok((Framing::JsonRpc, Features::default(), usize::MAX)),
+        Dialect::NetRpc => Ok((Framing::NetRpc, Features::default(), usize::MAX, window)),
+        Dialect::JsonRpc => Ok((Framing::JsonRpc, Features::default(), usize::MAX, window)),
         Dialect::GeeRpc => {
             // Nothing comes back: the first request follows at once.
             write(stream, &hello(config, Features::default())).await?;
             let framing = Framing::Farcall(config.codec);
-            Ok((framing, Features::default(), usize::MAX))
+            Ok((framing, Features::default(), usize::MAX, window))
         }
         Dialect::Farcall => {
             let offered = Features::ALL.compressing(config.compression);
@@ -628,7 +735,8 @@ async fn shake_hands(
             }
             let features = ack.features().and(offered);
             let in_flight_max = ack.in_flight_max().unwrap_or(usize::MAX);
-            Ok((Framing::Farcall(codec), features, in_flight_max))
+            let window = ack.window().unwrap_or(window);
+            Ok((Framing::Farcall(codec), features, in_flight_max, window))
         }
     }
 }
@@ -641,7 +749,9 @@ fn hello(config: &Config, features: Features) -> Vec<u8> {
     let connect_timeout = nanos(Some(config.connect_timeout));
     let handle_timeout = nanos(config.handle_timeout);
     let mut bytes = Vec::new();
-    Hello::new(config.codec, connect_timeout, handle_timeout, features).write(&mut bytes);
+    Hello::new(config.codec, connect_timeout, handle_timeout, features)
+        .with_window(config.limits.stream_window)
+        .write(&mut bytes);
     bytes
 }
 

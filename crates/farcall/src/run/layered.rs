@@ -13,6 +13,7 @@ use crate::inbox::Kept;
 use crate::link::now;
 use crate::middleware::{self, Call, Endpoint, Layers, Side, before};
 use crate::router::{Method, Replier, Running};
+use crate::stream::CloseOnDrop;
 
 /// Makes the future of a call through all layers. Its last step hands the reply over, as a handler's own does.
 pub(super) fn start(
@@ -21,13 +22,14 @@ pub(super) fn start(
     method: &Arc<Method>,
     context: Context,
     body: BodyRef<'_>,
-    replier: Replier,
+    mut replier: Replier,
 ) -> Running {
     let handling = Arc::new(Handling {
         method: Arc::clone(method),
         argument: Argument::keep(body),
         deadline: context.deadline,
         began: AtomicBool::new(false),
+        streams: Mutex::new(replier.take_streams()),
     });
     let call = Call::new(Side::Server, Arc::clone(name), context);
     let next = before(layers, Arc::clone(&handling) as Arc<dyn Endpoint>);
@@ -51,6 +53,15 @@ struct Handling {
     deadline: Option<Instant>,
     /// True from when the argument was about to be decoded.
     began: AtomicBool,
+    /// The call's items, until the handler has them.
+    streams: Mutex<Option<CloseOnDrop>>,
+}
+
+impl Handling {
+    fn take_streams(&self) -> Option<CloseOnDrop> {
+        let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        streams.take()
+    }
 }
 
 impl Endpoint for Handling {
@@ -60,7 +71,10 @@ impl Endpoint for Handling {
             let context = call.into_context();
             let deadline = context.deadline;
             let place = Arc::new(Mutex::new(None));
-            let replier = Replier::Layers(Arc::clone(&place));
+            let replier = Replier::Layers {
+                place: Arc::clone(&place),
+                streams: self.take_streams(),
+            };
             // A panic of the handler is an outcome that layers see.
             let running = super::handler(&self.method, context, self.argument.body(), replier)?;
             let limit = deadline.map(|deadline| TimeLimit {

@@ -2,15 +2,15 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use farcall_wire::{
-    Body, BodyRef, Code, Codec, Features, Flags, FrameReader, FrameWriter, Framing,
-    GEERPC_CONNECTED, GEERPC_PATH, GO_RPC_CONNECTED, GO_RPC_PATH, Header, Hello, Kind, Load,
-    Opening, Side, Step, TINYRPC_CONNECTED, TINYRPC_PATH, Violation, go_duration, read_connect,
-    sniff,
+    Body, BodyKind, BodyRef, Code, Codec, Credit, Features, Flags, FrameReader, FrameWriter,
+    Framing, GEERPC_CONNECTED, GEERPC_PATH, GO_RPC_CONNECTED, GO_RPC_PATH, Header, Hello, Kind,
+    Limits, Load, Opening, Side, Step, TINYRPC_CONNECTED, TINYRPC_PATH, Violation, go_duration,
+    read_connect, sniff,
 };
 use tokio::io::AsyncWriteExt;
 use tokio::sync::watch;
@@ -20,12 +20,14 @@ use tokio::time::timeout;
 use super::Shared;
 use crate::backoff::jittered;
 use crate::context::Peer;
-use crate::inbox::{Inbox, discard};
+use crate::inbox::{Inbox, Kept, discard};
 use crate::link::{Link, Sending, now, wake_all};
 use crate::middleware::outcome_of;
-use crate::router::{Method, Missing, Replier, ReplyTo, Request, RunOn, Running};
+use crate::router::{Method, Missing, Replier, ReplyTo, Request, RunOn, Running, no_streams};
 use crate::run::{self, TimeLimit};
 use crate::slab::Slab;
+use crate::stream::carrier::{CallStreams, Carrier, Carries, HasStreams, too_many};
+use crate::stream::table::{Arrived, Streams};
 use crate::transport::{ReadHalf, Stream};
 use crate::{Context, Dialect, Error, Result};
 
@@ -41,6 +43,8 @@ const LINGER: Duration = Duration::from_secs(1);
 enum Trouble {
     /// The peer broke the protocol, or took too long to open it.
     Violation(Violation),
+    /// The peer left within a message, and hears nothing any more.
+    Cut(Violation),
     /// The network did.
     Io(std::io::Error),
 }
@@ -59,18 +63,22 @@ impl From<std::io::Error> for Trouble {
 
 /// What the opening of a connection settled.
 enum Opened {
-    /// RPC.
-    Rpc {
-        framing: Framing,
-        dialect: &'static str,
-        features: Features,
-        /// The longest a handler may take, by the client's wish.
-        handle_timeout: Option<Duration>,
-    },
+    Rpc(Agreed),
     /// An HTTP request, which is still in the inbox.
     Http,
     /// Nothing more: it was answered, or the peer left.
     Done,
+}
+
+/// How RPC is spoken on a connection.
+struct Agreed {
+    framing: Framing,
+    dialect: &'static str,
+    features: Features,
+    /// The longest a handler may take, by the client's wish.
+    handle_timeout: Option<Duration>,
+    /// Bytes of items that the client holds for a stream.
+    window: usize,
 }
 
 /// Serves one connection to its end, and says in the log how it ended if that was not by itself.
@@ -92,32 +100,18 @@ pub(super) async fn serve(shared: Arc<Shared>, mut stream: Stream, dialect: Dial
     };
     let peer = stream.peer.clone();
     let ended = match opened {
-        Ok(Opened::Rpc {
-            framing,
-            dialect,
-            features,
-            handle_timeout,
-        }) => {
-            let codec = match framing {
+        Ok(Opened::Rpc(agreed)) => {
+            let codec = match agreed.framing {
                 Framing::Farcall(codec) => codec,
                 Framing::NetRpc => Codec::Gob,
                 Framing::JsonRpc => Codec::Json,
             };
             let peer = Arc::new(Peer {
                 address: stream.peer.clone(),
-                dialect,
+                dialect: agreed.dialect,
                 codec,
             });
-            Connection::serve(
-                &shared,
-                stream,
-                inbox,
-                framing,
-                features,
-                handle_timeout,
-                peer,
-            )
-            .await
+            Connection::serve(&shared, stream, inbox, agreed, peer).await
         }
         Ok(Opened::Http) => {
             let Stream { reader, writer, .. } = stream;
@@ -137,7 +131,7 @@ pub(super) async fn serve(shared: Arc<Shared>, mut stream: Stream, dialect: Dial
     };
     match ended {
         Ok(()) => tracing::debug!(%peer, "connection ended"),
-        Err(Trouble::Violation(violation)) => {
+        Err(Trouble::Violation(violation) | Trouble::Cut(violation)) => {
             tracing::warn!(%peer, reason = %violation, "connection closed: the peer broke the protocol");
         }
         Err(Trouble::Io(error)) => tracing::debug!(%peer, %error, "connection lost"),
@@ -239,12 +233,13 @@ fn switched_off(protocol: &str) -> Violation {
 
 /// A dialect without a handshake.
 fn plain(framing: Framing, dialect: Dialect) -> Opened {
-    Opened::Rpc {
+    Opened::Rpc(Agreed {
         framing,
         dialect: dialect.name(),
         features: Features::default(),
         handle_timeout: None,
-    }
+        window: Limits::default().stream_window,
+    })
 }
 
 /// The handshake of farcall and TinyRPC, or of geerpc, which wants no acknowledgement and so agrees to nothing.
@@ -263,14 +258,16 @@ async fn hello(
     let codec = hello.codec()?;
     let mut features = Features::default();
     if dialect != Dialect::GeeRpc {
-        let ack = hello.acknowledge(Features::ALL, shared.config.in_flight_max);
+        let ack = hello
+            .acknowledge(Features::ALL, shared.config.in_flight_max)
+            .with_window(limits.stream_window);
         let mut bytes = Vec::new();
         ack.write(&mut bytes);
         stream.writer.write_all(&bytes).await?;
         features = ack.features();
     }
     let wished = u64::try_from(hello.handle_timeout()).unwrap_or(0);
-    Ok(Opened::Rpc {
+    Ok(Opened::Rpc(Agreed {
         framing: Framing::Farcall(codec),
         dialect: match dialect {
             Dialect::Farcall if features == Features::default() => "tinyrpc",
@@ -278,7 +275,8 @@ async fn hello(
         },
         features,
         handle_timeout: (wished > 0).then(|| Duration::from_nanos(wished)),
-    })
+        window: hello.window().unwrap_or(Limits::default().stream_window),
+    }))
 }
 
 /// Reads until `parse` finds something, or the peer ends its direction, which is `None`.
@@ -308,11 +306,14 @@ struct Connection {
     framing: Framing,
     features: Features,
     handle_timeout: Option<Duration>,
+    /// How items are decoded. Set before the first request where methods take some.
+    body_kind: OnceLock<BodyKind>,
 }
 
 /// The server's part of a connection's state.
-#[derive(Default)]
-struct Serving {
+pub(crate) struct Serving {
+    /// The items of those calls that have some.
+    streams: Streams,
     /// Handlers that were not ready at once. Those that were are answered before the next request is looked at, and
     /// are never filed.
     running: Slab<Task>,
@@ -370,22 +371,33 @@ impl Connection {
         shared: &Arc<Shared>,
         stream: Stream,
         inbox: Inbox,
-        framing: Framing,
-        features: Features,
-        client_timeout: Option<Duration>,
+        agreed: Agreed,
         peer: Arc<Peer>,
     ) -> Result<(), Trouble> {
-        let both = [shared.config.handle_timeout, client_timeout];
+        let Agreed {
+            framing,
+            features,
+            handle_timeout,
+            window,
+            ..
+        } = agreed;
+        let both = [shared.config.handle_timeout, handle_timeout];
         let connection = Arc::new(Connection {
             shared: Arc::clone(shared),
             link: Link::new(
                 FrameWriter::new(framing, Side::Server).with_compression(features.compression()),
-                Serving::default(),
+                Serving {
+                    streams: Streams::new(shared.config.limits.stream_window, window),
+                    running: Slab::default(),
+                    one_ways: 0,
+                    reader: None,
+                },
             ),
             peer,
             framing,
             features,
             handle_timeout: both.into_iter().flatten().min(),
+            body_kind: OnceLock::new(),
         });
         let _stops = StopRunning(&connection);
         let ended = connection.converse(stream, inbox).await;
@@ -411,6 +423,9 @@ impl Connection {
         };
         if let Err(Trouble::Io(error)) = read {
             return Err(error.into());
+        }
+        if let Err(Trouble::Violation(violation)) = &read {
+            self.say_go_away(&violation.to_string());
         }
         let closed = self.link.lock().close();
         wake_all(closed);
@@ -441,7 +456,7 @@ impl Connection {
         let read = tokio::select! {
             read = &mut reading => read,
             () = goes_away => {
-                self.say_go_away();
+                self.say_go_away("");
                 // A farcall peer moves to another connection and then ends this one. Others cannot be told, so
                 // their connection ends when nothing runs on it.
                 tokio::select! {
@@ -472,6 +487,9 @@ impl Connection {
     ) -> Result<(), Trouble> {
         let mut frames = FrameReader::new(self.framing, Side::Server, &self.shared.config.limits)
             .with_compression(self.features.compression());
+        if self.features.stream && self.shared.router.takes_items() {
+            let _ = self.body_kind.set(frames.body_kind());
+        }
         let mut room = Vec::new();
         let mut is_full = false;
         loop {
@@ -527,7 +545,9 @@ impl Connection {
             if read? == 0 {
                 return match inbox.bytes() {
                     [] => Ok(()),
-                    _ => Err(Violation::new("the peer ended the stream within a message").into()),
+                    _ => Err(Trouble::Cut(Violation::new(
+                        "the peer ended the stream within a message",
+                    ))),
                 };
             }
         }
@@ -600,14 +620,24 @@ impl Connection {
                 self.pong(header.seq);
                 false
             }
-            // Clients that go away close; and items come with the calls that have them.
-            Kind::GoAway | Kind::Pong | Kind::Item | Kind::End | Kind::Credit => false,
+            Kind::Item | Kind::End | Kind::Credit => {
+                self.receive_of_stream(header, body);
+                false
+            }
+            // Clients that go away close.
+            Kind::GoAway | Kind::Pong => false,
         }
     }
 
     fn cancel(&self, seq: u64) {
+        let mut wake = Vec::new();
         let handle = {
-            let sending = self.link.lock();
+            let mut sending = self.link.lock();
+            let streams = &mut sending.side.streams;
+            if !streams.is_empty() {
+                let error = Error::new(Code::Cancelled, "the caller gave the call up");
+                streams.end(seq, Some(&error), &mut wake);
+            }
             let mut tasks = sending.side.running.iter().map(|(_, task)| task);
             // A handler that is not filed has ended: there is nothing to stop.
             let cancelled = tasks.find(|task| task.request.seq == seq);
@@ -616,6 +646,7 @@ impl Connection {
         if let Some(handle) = handle {
             handle.abort();
         }
+        wake_all(wake);
     }
 
     fn call(
@@ -628,6 +659,7 @@ impl Connection {
         let mut request = Request {
             seq: header.seq,
             json: header.json.take(),
+            sends_items: header.flags.has(Flags::STREAMS),
             is_one_way: self.is_one_way(header),
             ..Request::default()
         };
@@ -642,6 +674,10 @@ impl Connection {
         };
         if !self.features.code {
             request.echo = Some(Arc::clone(name));
+        }
+        if let Err(error) = method.takes_what_comes(request.sends_items) {
+            self.fail(&request, error);
+            return false;
         }
         let asked = (header.timeout_ns > 0).then(|| Duration::from_nanos(header.timeout_ns));
         let limit = [asked, self.handle_timeout].into_iter().flatten().min();
@@ -666,6 +702,7 @@ impl Connection {
         let replier = Replier::Caller {
             to: Arc::clone(self) as Arc<dyn ReplyTo>,
             request: request.clone(),
+            streams: None,
         };
         let began = method.began(arrived);
         let layers = self.shared.layers.layers();
@@ -741,7 +778,15 @@ impl Connection {
             tracing::debug!(peer = %self.peer.address, %error, "a one-way call failed");
             return;
         }
+        let mut wake = Vec::new();
         let mut sending = self.link.lock();
+        if !sending.side.streams.is_empty() {
+            // A handler on a blocking thread may live on, and must find that nobody is there any more.
+            sending
+                .side
+                .streams
+                .end(request.seq, Some(&error), &mut wake);
+        }
         let load = self.load(&sending);
         let fill = |header: &mut Header| {
             address(header, request);
@@ -776,6 +821,7 @@ impl Connection {
         };
         drop(sending);
         wake_all(sent);
+        wake_all(wake);
     }
 
     fn load(&self, sending: &Sending<Serving>) -> Load {
@@ -788,15 +834,15 @@ impl Connection {
         }
     }
 
-    /// Tells a peer that understands it to make no further calls here.
-    fn say_go_away(&self) {
+    /// Tells a peer that understands it to make no further calls here; and why, where that is the peer's own doing.
+    fn say_go_away(&self, why: &str) {
         if !self.features.drain {
             return;
         }
-        let sent = self
-            .link
-            .lock()
-            .send(Body::from(&()), |header| header.kind = Kind::GoAway);
+        let sent = self.link.lock().send(Body::from(&()), |header| {
+            header.kind = Kind::GoAway;
+            header.error.push_str(why);
+        });
         wake_all(sent.ok().flatten());
     }
 
@@ -811,8 +857,12 @@ impl Connection {
 
     /// Stops handlers whose caller has gone, and those too that never had one who waits.
     fn stop_running(&self, and_one_ways: bool) {
+        let text = format!("the connection to {} ended", self.peer.address);
+        let mut wake = Vec::new();
         let handles: Vec<_> = {
-            let sending = self.link.lock();
+            let mut sending = self.link.lock();
+            let streams = &mut sending.side.streams;
+            streams.end_all(&Error::new(Code::Unavailable, text), &mut wake);
             let tasks = sending.side.running.iter().map(|(_, task)| task);
             let tasks = tasks.filter(|task| and_one_ways || !task.request.is_one_way);
             tasks.filter_map(Task::give_up).collect()
@@ -820,6 +870,80 @@ impl Connection {
         for handle in handles {
             handle.abort();
         }
+        wake_all(wake);
+    }
+}
+
+/// Streams of items.
+impl Connection {
+    fn receive_of_stream(&self, header: &mut Header, body: BodyRef<'_>) {
+        let seq = header.seq;
+        let mut wake = Vec::new();
+        let mut sending = self.link.lock();
+        let mut is_too_fast = false;
+        match header.kind {
+            // Those that come late are not worth a copy.
+            Kind::Item if sending.side.streams.is_empty() => {}
+            Kind::Item => {
+                let arrived = sending.arrive(seq, Kept::copy(body.bytes()), &mut wake);
+                is_too_fast = matches!(arrived, Arrived::TooMany);
+            }
+            Kind::End => {
+                let error = (!header.error.is_empty()).then(|| {
+                    let text = std::mem::take(&mut header.error);
+                    Error::new(Code::from_number(header.code.into()), text)
+                });
+                sending.side.streams.ended(seq, error, &mut wake);
+            }
+            _ => {
+                // What is no number says nothing.
+                let count = body.decode::<Credit>().unwrap_or_default();
+                sending.side.streams.credited(seq, count, &mut wake);
+            }
+        }
+        drop(sending);
+        wake_all(wake);
+        if is_too_fast {
+            self.stop(seq, too_many(&self.peer.address));
+        }
+    }
+
+    /// Ends a call that runs, whatever its handler does.
+    fn stop(&self, seq: u64, error: Error) {
+        let (request, handle) = {
+            let sending = self.link.lock();
+            let mut tasks = sending.side.running.iter().map(|(_, task)| task);
+            let Some(task) = tasks.find(|task| task.request.seq == seq) else {
+                return;
+            };
+            (task.request.clone(), task.handle.clone())
+        };
+        self.fail(&request, error);
+        if let Some(handle) = handle {
+            handle.abort();
+        }
+    }
+}
+
+impl Carries for Connection {
+    type Side = Serving;
+
+    fn link(&self) -> &Link<Serving> {
+        &self.link
+    }
+
+    fn body_kind(&self) -> &BodyKind {
+        let set = self.body_kind.get();
+        set.expect("it was set, since a method takes items")
+    }
+
+    // The streams end with the handler, whatever became of its parts.
+    fn dropped(&self, _: u64) {}
+}
+
+impl HasStreams for Serving {
+    fn streams(&mut self) -> &mut Streams {
+        &mut self.streams
     }
 }
 
@@ -861,6 +985,37 @@ impl ReplyTo for Connection {
                 Err(Error::new(Code::Internal, text))
             }
         }
+    }
+
+    fn streams(
+        self: Arc<Self>,
+        request: &Request,
+        expects_items: bool,
+    ) -> Result<Arc<dyn Carrier>> {
+        if !self.features.stream {
+            return Err(no_streams(self.peer.dialect));
+        }
+        if request.is_one_way {
+            let text = "a call with a stream of items cannot be one-way";
+            return Err(Error::new(Code::Unimplemented, text));
+        }
+        if expects_items && !request.sends_items {
+            // Its handler would wait for them for ever.
+            let text = "the method takes a stream of items, and none came: call it with `stream`";
+            return Err(Error::new(Code::Unimplemented, text));
+        }
+        if !self
+            .link
+            .lock()
+            .side
+            .streams
+            .open(request.seq, expects_items)
+        {
+            let text = format!("a call with the Seq {} has streams already", request.seq);
+            return Err(Error::new(Code::InvalidArgument, text));
+        }
+        let seq = request.seq;
+        Ok(Arc::new(CallStreams::new(self, seq, None)))
     }
 }
 

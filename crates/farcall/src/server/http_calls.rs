@@ -4,6 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
+use farcall_gob::Schema;
 use farcall_wire::{Body, BodyRef, Codec, Metadata};
 use hyper::header::{HOST, ORIGIN};
 use hyper::{Method as HttpMethod, StatusCode};
@@ -15,9 +16,10 @@ use crate::describe::{MethodTypes, ServiceTypes, TYPES_PATH, Types};
 use crate::http::{self, Reply, Request, Surface};
 use crate::link::now;
 use crate::middleware::outcome_of;
-use crate::router::{Replier, ReplyTo, Router};
+use crate::router::{Replier, ReplyTo, Router, no_streams};
 use crate::run::TimeLimit;
 use crate::schema::{example, json_schema};
+use crate::stream::carrier::Carrier;
 use crate::{Code, Context, Error, Result, run};
 
 const CALLS: &str = "/rpc/";
@@ -52,17 +54,25 @@ fn describe(router: &Router) -> Types {
     let services = router.snapshot().into_iter().map(|service| {
         let methods = service.methods.into_iter().filter_map(|method| {
             let name = format!("{}.{}", service.name, method.name);
-            let (args, reply) = router.find(&name).ok()?.0.types();
+            let found = router.find(&name).ok()?.0;
+            let (args, reply) = found.types();
+            let (incoming, outgoing) = found.items();
             Some(MethodTypes {
                 name,
                 doc: method.doc,
                 idempotent: method.idempotent,
                 args_type: method.args,
                 reply_type: method.reply,
+                incoming_type: method.incoming,
+                outgoing_type: method.outgoing,
                 args_go: Some(args.to_go()),
                 reply_go: Some(reply.to_go()),
+                incoming_go: incoming.map(Schema::to_go),
+                outgoing_go: outgoing.map(Schema::to_go),
                 args: Some(json_schema(args)),
                 reply: Some(json_schema(reply)),
+                incoming: incoming.map(json_schema),
+                outgoing: outgoing.map(json_schema),
                 example: Some(example(args)),
             })
         });
@@ -142,6 +152,7 @@ async fn call(shared: &Shared, request: &Request) -> Result<Vec<u8>> {
     let replier = Replier::Caller {
         to: Arc::clone(&kept) as Arc<dyn ReplyTo>,
         request: crate::router::Request::default(),
+        streams: None,
     };
     let mut counted = Counted {
         method,
@@ -197,6 +208,10 @@ impl ReplyTo for Kept {
         })?;
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = json;
         Ok(())
+    }
+
+    fn streams(self: Arc<Self>, _: &crate::router::Request, _: bool) -> Result<Arc<dyn Carrier>> {
+        Err(no_streams("HTTP"))
     }
 }
 

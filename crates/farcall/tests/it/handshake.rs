@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use farcall::{Address, Client, Code, Codec, Reached, Server, ServerBuilder};
+use farcall::{Address, Client, Code, Codec, Limits, Reached, Server, ServerBuilder};
 use farcall_wire::{
-    Features, Framing, GO_RPC_CONNECTED, GO_RPC_PATH, Side, TINYRPC_CONNECTED, TINYRPC_PATH,
+    Features, Framing, GO_RPC_CONNECTED, GO_RPC_PATH, Hello, Side, TINYRPC_CONNECTED, TINYRPC_PATH,
     connect_request,
 };
 use tokio::io::AsyncWriteExt;
@@ -321,8 +321,12 @@ async fn call(address: &Address, codec: Codec, stream: Scripted) -> farcall::Res
 
 /// What the client writes before its request.
 fn client_opening_len(address: &Address, codec: Codec) -> usize {
-    // The client's hello also says its connect timeout.
-    let hello = hello(codec, Features::ALL.compressing(None)).len() + "10000000000".len() - 1;
+    // The client's hello also says its connect timeout, and how much of a stream it holds.
+    let mut bytes = Vec::new();
+    Hello::new(codec, 10_000_000_000, 0, Features::ALL.compressing(None))
+        .with_window(Limits::default().stream_window)
+        .write(&mut bytes);
+    let hello = bytes.len();
     match address.to_string() {
         a if a.starts_with("netrpc+http") => connect_request(GO_RPC_PATH).len(),
         a if a.starts_with("netrpc") => 0,

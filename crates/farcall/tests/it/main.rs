@@ -27,6 +27,7 @@ mod semantics;
 mod service;
 mod shutdown;
 mod srv;
+mod streams;
 mod support;
 #[cfg(feature = "tower")]
 mod tower;

@@ -171,12 +171,44 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
         .await
     }
 
+    /// A body that was received.
+    pub(crate) fn decode<R: Message>(&self, body: &[u8]) -> R {
+        self.reader.body_kind().body(body).decode().unwrap()
+    }
+
     /// The next reply with its decoded body, which must be a good one.
     pub(crate) async fn reply<R: Message>(&mut self) -> (u64, R) {
         let (header, body) = self.receive().await.expect("a reply should come");
         assert_eq!(header.error, "", "of request {}", header.seq);
         let body = self.reader.body_kind().body(&body).decode().unwrap();
         (header.seq, body)
+    }
+}
+
+impl Raw {
+    /// A server whose handshake is done, with these features.
+    pub(crate) async fn accept(mut stream: TcpStream, features: Features) -> Raw {
+        let mut hello = Vec::new();
+        while hello.last() != Some(&b'\n') {
+            hello.push(soon(stream.read_u8()).await.unwrap());
+        }
+        let (hello, _) = Hello::read(&hello, &Limits::default()).unwrap().unwrap();
+        let codec = hello.codec().unwrap();
+        let mut ack = Vec::new();
+        Hello::new(codec, 0, 0, features).write(&mut ack);
+        stream.write_all(&ack).await.unwrap();
+        Raw::opened(stream, Framing::Farcall(codec), Side::Server)
+    }
+}
+
+/// A server as TinyRPC's, which gives so many requests their arguments back.
+pub(crate) async fn echo_as_tiny_rpc(stream: TcpStream, requests: usize) {
+    let mut peer = Raw::accept(stream, Features::default()).await;
+    for _ in 0..requests {
+        let (request, body) = peer.receive().await.unwrap();
+        let text: String = peer.decode(&body);
+        let reply = peer.message(&text, |header| header.seq = request.seq);
+        peer.write(&reply).await;
     }
 }
 
