@@ -19,50 +19,6 @@ thread_local! {
     static POOL: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Small buffers that a thread keeps for replies, and how large they may be.
-const SMALL_POOL_MAX: usize = 256;
-const SMALL_LEN_MAX: usize = 4 << 10;
-
-thread_local! {
-    static SMALL_POOL: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Bytes that outlive the inbox they came through. Their memory is used again for the next ones.
-#[derive(Default)]
-pub(crate) struct Kept(Vec<u8>);
-
-impl Kept {
-    pub(crate) fn copy(bytes: &[u8]) -> Kept {
-        let small = match bytes.len() <= SMALL_LEN_MAX {
-            true => SMALL_POOL.with_borrow_mut(Vec::pop),
-            false => None,
-        };
-        let mut kept = small.unwrap_or_default();
-        kept.extend_from_slice(bytes);
-        Kept(kept)
-    }
-
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl Drop for Kept {
-    fn drop(&mut self) {
-        let mut buffer = std::mem::take(&mut self.0);
-        if (1..=SMALL_LEN_MAX).contains(&buffer.capacity()) {
-            buffer.clear();
-            // A thread that is ending has no pool any more.
-            let _ = SMALL_POOL.try_with(|pool| {
-                let mut pool = pool.borrow_mut();
-                if pool.len() < SMALL_POOL_MAX {
-                    pool.push(buffer);
-                }
-            });
-        }
-    }
-}
-
 /// Bytes between what was consumed and what has arrived.
 #[derive(Default)]
 pub(crate) struct Inbox {

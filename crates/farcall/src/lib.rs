@@ -64,7 +64,9 @@
 mod error;
 
 mod address;
+mod buffers;
 mod slab;
+mod sync;
 mod transport;
 
 mod inbox;

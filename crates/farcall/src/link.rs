@@ -1,17 +1,22 @@
 //! The sending side of a connection: one state behind one short lock, and the loop that writes.
 //! Nothing is awaited under the lock. What is sent, and what replies mean, is told in `client` and `server`.
 
+#[cfg(all(test, farcall_loom))]
+pub(crate) mod model;
+
 use std::future::poll_fn;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use farcall_wire::{Body, EncodeError, FrameWriter, Header};
 use tokio::io::AsyncWriteExt;
 
+use crate::buffers;
 use crate::slab::Slab;
+use crate::sync::{AtomicBool, Mutex, MutexGuard};
 use crate::transport::WriteHalf;
 
 /// Queued bytes above which a connection takes no more: writing to it waits, and a server stops reading from it.
@@ -117,7 +122,7 @@ impl<S> Link<S> {
             let polled = self.lock().poll_queue(context);
             if polled.is_pending() {
                 // An idle connection holds no buffer.
-                *batch = Vec::new();
+                buffers::give_back(std::mem::take(batch));
             }
             polled
         };
@@ -175,6 +180,9 @@ impl<S> Sending<S> {
         if self.closing {
             return Ok(None);
         }
+        if self.queue.capacity() == 0 {
+            self.queue = buffers::take();
+        }
         fill(self.frames.header());
         self.frames.write(body, &mut self.queue)?;
         if self.queued() >= QUEUED_MAX {
@@ -231,7 +239,7 @@ impl<S> Sending<S> {
         if self.closing {
             return Poll::Ready(false);
         }
-        self.queue = Vec::new();
+        buffers::give_back(std::mem::take(&mut self.queue));
         self.writer = Some(context.waker().clone());
         Poll::Pending
     }

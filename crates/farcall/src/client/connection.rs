@@ -15,7 +15,8 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::{CallOptions, Config};
-use crate::inbox::{Inbox, Kept};
+use crate::buffers::Kept;
+use crate::inbox::Inbox;
 use crate::link::{Link, Sending, now, wake_all};
 use crate::transport::{ReadHalf, Stream};
 use crate::{Address, Dialect, Error, Reached, Result, Transport};
@@ -25,6 +26,8 @@ use crate::{Address, Dialect, Error, Reached, Result, Transport};
 const STALL_MAX: Duration = Duration::from_secs(60);
 /// How long a server may take to close its side of a connection that was closed here.
 const LINGER: Duration = Duration::from_secs(2);
+/// How many callers a reader remembers how to wake before that takes memory of its own.
+const WAKE_KEPT_MAX: usize = 32;
 /// A Seq that no call on farcall's own protocol gets.
 const NO_CALL: u64 = 0;
 
@@ -310,8 +313,9 @@ impl Connection {
     }
 
     async fn read_loop(&self, mut frames: FrameReader, mut reader: ReadHalf, mut inbox: Inbox) {
+        let mut wake = Vec::new();
         let why = loop {
-            let at_least = match self.receive(&mut frames, &mut inbox) {
+            let at_least = match self.receive(&mut frames, &mut inbox, &mut wake) {
                 Ok(at_least) => at_least,
                 Err(violation) => {
                     tracing::warn!(peer = %self.peer, reason = %violation, "connection closed: the server broke the protocol");
@@ -328,8 +332,14 @@ impl Connection {
     }
 
     /// Hands out every message that is whole, with one lock for all, and says how many bytes the next one lacks.
-    fn receive(&self, frames: &mut FrameReader, inbox: &mut Inbox) -> Result<usize, Violation> {
-        let mut wake = Vec::new();
+    ///
+    /// `wake` is empty before and after: its memory is used again.
+    fn receive(
+        &self,
+        frames: &mut FrameReader,
+        inbox: &mut Inbox,
+        wake: &mut Vec<Waker>,
+    ) -> Result<usize, Violation> {
         let mut room = Vec::new();
         let mut sending = self.link.lock();
         sending.side.heard = sending.side.heard.wrapping_add(1);
@@ -349,7 +359,7 @@ impl Connection {
                         let seq = frames.header().seq;
                         wake.extend(send_empty(&mut sending, Kind::Pong, seq));
                     } else {
-                        sending.side.receive(frames, body, &mut wake);
+                        sending.side.receive(frames, body, wake);
                     }
                 }
                 Err(violation) => break Err(violation),
@@ -357,7 +367,9 @@ impl Connection {
         };
         wake.extend(sending.retire());
         drop(sending);
-        wake_all(wake);
+        wake_all(wake.drain(..));
+        // A burst of replies leaves nothing behind.
+        wake.shrink_to(WAKE_KEPT_MAX);
         ended
     }
 }
