@@ -22,3 +22,4 @@ mod shutdown;
 mod support;
 mod traffic;
 mod unix;
+mod writes;
