@@ -4,15 +4,16 @@
 #[cfg(all(test, farcall_loom))]
 pub(crate) mod model;
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
+use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use farcall_wire::{Body, EncodeError, FrameWriter, Header};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use crate::buffers;
 use crate::slab::Slab;
@@ -20,7 +21,9 @@ use crate::sync::{AtomicBool, Mutex, MutexGuard};
 use crate::transport::WriteHalf;
 
 /// Queued bytes above which a connection takes no more: writing to it waits, and a server stops reading from it.
-const QUEUED_MAX: usize = 1 << 20;
+///
+/// Models fill it many thousand times.
+const QUEUED_MAX: usize = if cfg!(farcall_loom) { 64 } else { 1 << 20 };
 /// A send buffer that grew larger is not kept.
 const KEPT_MAX: usize = 256 << 10;
 
@@ -132,8 +135,7 @@ impl<S> Link<S> {
             self.lock().take_batch(&mut batch);
             let mut rest = batch.as_slice();
             while !rest.is_empty() {
-                let write = tokio::time::timeout(stall_max, writer.write(rest)).await;
-                let count = write.unwrap_or_else(|_| Err(stalled(stall_max)))?;
+                let count = write_some(&mut writer, rest, stall_max).await?;
                 if count == 0 {
                     return Err(io::ErrorKind::WriteZero.into());
                 }
@@ -157,6 +159,27 @@ impl<S> Drop for Waits<'_, S> {
             self.link.lock().waiting_for_room.remove(id);
         }
     }
+}
+
+/// Writes what the kernel takes, and gives a peer up that takes nothing for `stall_max`.
+async fn write_some(
+    writer: &mut WriteHalf,
+    bytes: &[u8],
+    stall_max: Duration,
+) -> io::Result<usize> {
+    // Made when there is something to wait for, and not before: a timer is large, and seldom needed.
+    let mut stall = None;
+    poll_fn(|context| {
+        if let Poll::Ready(written) = Pin::new(&mut *writer).poll_write(context, bytes) {
+            return Poll::Ready(written);
+        }
+        let stall = stall.get_or_insert_with(|| Box::pin(tokio::time::sleep(stall_max)));
+        stall
+            .as_mut()
+            .poll(context)
+            .map(|()| Err(stalled(stall_max)))
+    })
+    .await
 }
 
 fn stalled(stall_max: Duration) -> io::Error {

@@ -1,6 +1,9 @@
 //! One connection to a server: the calls that wait on it, the two loops that move its bytes, and its end.
 //! When to connect again is the client's matter.
 
+#[cfg(all(test, farcall_loom))]
+mod model;
+
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -109,27 +112,10 @@ impl Connection {
                 })?;
         let frames = FrameReader::new(framing, Side::Client, &config.limits)
             .with_compression(features.compression());
-        let first_seq = match framing {
-            // As in Go's own clients.
-            Framing::NetRpc | Framing::JsonRpc => 0,
-            Framing::Farcall(_) => 1,
-        };
-        let connection = Arc::new(Connection {
-            link: Link::new(
-                FrameWriter::new(framing, Side::Client).with_compression(features.compression()),
-                Waiting {
-                    calls: Calls::new(first_seq),
-                    in_flight_max,
-                    state: State::Open,
-                    is_timing: false,
-                    heard: 0,
-                },
-            ),
-            body_kind: frames.body_kind(),
-            features,
-            peer: address.to_string(),
-            earlier: Notify::new(),
-        });
+        let body_kind = frames.body_kind();
+        let peer = address.to_string();
+        let connection = Connection::new(framing, features, in_flight_max, body_kind, peer);
+        let connection = Arc::new(connection);
         if let (true, Some(interval)) = (features.ping, config.keep_alive) {
             tokio::spawn(keep_alive(Arc::downgrade(&connection), interval));
         }
@@ -149,6 +135,37 @@ impl Connection {
             }
         });
         Ok(connection)
+    }
+
+    /// A connection whose conversation is open, without its tasks.
+    fn new(
+        framing: Framing,
+        features: Features,
+        in_flight_max: usize,
+        body_kind: BodyKind,
+        peer: String,
+    ) -> Connection {
+        let first_seq = match framing {
+            // As in Go's own clients.
+            Framing::NetRpc | Framing::JsonRpc => 0,
+            Framing::Farcall(_) => 1,
+        };
+        Connection {
+            link: Link::new(
+                FrameWriter::new(framing, Side::Client).with_compression(features.compression()),
+                Waiting {
+                    calls: Calls::new(first_seq),
+                    in_flight_max,
+                    state: State::Open,
+                    is_timing: false,
+                    heard: 0,
+                },
+            ),
+            body_kind,
+            features,
+            peer,
+            earlier: Notify::new(),
+        }
     }
 
     /// Sends a request. Its reply is to be polled for under the Seq returned, once now or when the waker was woken. There

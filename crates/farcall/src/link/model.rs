@@ -1,5 +1,8 @@
 //! Every order in which the threads of a connection can take their steps, tried by loom on the real sending side.
 //! A wake-up that is lost shows as a deadlock. Run with `tools/loom`.
+//!
+//! Small models are tried without bound. In larger ones a thread is interrupted three times at most where it need not
+//! wait, or twice: faults that take more are not known.
 
 use std::io;
 use std::pin::Pin;
@@ -125,7 +128,7 @@ fn write<S: Send + 'static>(link: &Arc<Link<S>>, sink: &Sink) -> thread::JoinHan
 
 #[test]
 fn model_what_is_queued_is_written_once_and_in_order() {
-    in_every_order(Some(2), || {
+    in_every_order(Some(3), || {
         let (link, sink) = (link(()), Sink::new(usize::MAX));
         let writing = write(&link, &sink);
         let other = {
@@ -147,7 +150,7 @@ fn model_what_is_queued_is_written_once_and_in_order() {
 #[test]
 fn model_a_full_queue_opens_again_to_everyone_who_waits() {
     let long = vec![7_u8; QUEUED_MAX];
-    in_every_order(Some(2), move || {
+    in_every_order(Some(3), move || {
         let (link, sink) = (link(()), Sink::new(QUEUED_MAX / 2));
         let writing = write(&link, &sink);
         let sender = |seq| {
@@ -173,7 +176,7 @@ fn model_a_full_queue_opens_again_to_everyone_who_waits() {
 #[test]
 fn model_one_who_stops_waiting_for_room_takes_nobody_s_turn() {
     let long = vec![7_u8; QUEUED_MAX];
-    in_every_order(Some(2), move || {
+    in_every_order(Some(3), move || {
         let (link, sink) = (link(()), Sink::new(usize::MAX));
         send(&link, 1, Body::from(&long));
         assert!(link.is_full());
@@ -201,7 +204,7 @@ fn model_one_who_stops_waiting_for_room_takes_nobody_s_turn() {
 
 #[test]
 fn model_a_connection_is_idle_once_all_is_written_and_nothing_runs() {
-    in_every_order(Some(2), || {
+    in_every_order(Some(3), || {
         // The side counts what runs.
         let (link, sink) = (link(1_u32), Sink::new(usize::MAX));
         let writing = write(&link, &sink);
@@ -226,28 +229,39 @@ fn model_a_connection_is_idle_once_all_is_written_and_nothing_runs() {
 }
 
 #[test]
-fn model_closing_wakes_everyone() {
+fn model_closing_wakes_those_who_wait_for_room_or_idleness() {
     let long = vec![7_u8; QUEUED_MAX];
-    in_every_order(Some(2), move || {
-        let link = link(1_u32);
+    in_every_order(None, move || {
+        let link = link(());
         send(&link, 1, Body::from(&long));
         let waits = {
             let link = Arc::clone(&link);
-            thread::spawn(move || block_on(link.room(|_| true)))
+            thread::spawn(move || block_on(link.room(|()| true)))
         };
         let idles = {
             let link = Arc::clone(&link);
-            thread::spawn(move || block_on(link.idle(|running| *running == 0)))
+            thread::spawn(move || block_on(link.idle(|()| false)))
         };
+        close(&link);
+        waits.join().unwrap();
+        idles.join().unwrap();
+    });
+}
+
+#[test]
+fn model_closing_ends_the_writer_once_all_is_written() {
+    in_every_order(None, || {
+        let (link, sink) = (link(()), Sink::new(usize::MAX));
+        let writing = write(&link, &sink);
+        send(&link, 1, Body::from(&()));
         let closes = {
             let link = Arc::clone(&link);
             thread::spawn(move || close(&link))
         };
-        let sink = Sink::new(usize::MAX);
-        block_on(link.write_loop(Box::new(sink.clone()), Duration::from_secs(60))).unwrap();
-        for thread in [waits, idles, closes] {
-            thread.join().unwrap();
-        }
-        assert_eq!(sink.seqs(), [1], "what was queued before is written");
+        send(&link, 2, Body::from(&()));
+        closes.join().unwrap();
+        writing.join().unwrap();
+        // The second came before the close or not at all.
+        assert!([&[1][..], &[1, 2]].contains(&&*sink.seqs()));
     });
 }
