@@ -160,8 +160,9 @@ impl AsyncWrite for Replayed {
 
 /// Reads and drops what still comes, so that closing the socket does not destroy what was written last.
 pub(crate) async fn discard(reader: &mut ReadHalf) {
-    let mut scratch = [0; 4096];
     let _ = poll_fn(|context| {
+        // Here, lest every connection hold it from its beginning.
+        let mut scratch = [0; 4096];
         loop {
             let mut room = ReadBuf::new(&mut scratch);
             match ready!(Pin::new(&mut *reader).poll_read(context, &mut room)) {

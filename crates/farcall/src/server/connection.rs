@@ -24,7 +24,7 @@ use crate::link::{Link, Sending, now, wake_all};
 use crate::router::{Method, Missing, Replier, ReplyTo, Request, RunOn, Running};
 use crate::run::{self, TimeLimit};
 use crate::slab::Slab;
-use crate::transport::{ReadHalf, Stream};
+use crate::transport::{ReadHalf, Stream, WriteHalf};
 use crate::{Context, Dialect, Error, Reached, Result};
 
 /// A client that takes no byte of its replies for so long is given up: they are memory.
@@ -106,20 +106,17 @@ pub(super) async fn serve(shared: Arc<Shared>, mut stream: Stream, dialect: Dial
                 dialect,
                 codec,
             });
-            Connection::serve(
-                &shared,
-                stream,
-                inbox,
-                framing,
-                features,
-                handle_timeout,
-                peer,
-            )
-            .await
+            let connection = Connection::new(&shared, framing, features, handle_timeout, peer);
+            let Stream {
+                mut reader, writer, ..
+            } = stream;
+            connection.serve(&mut reader, writer, &mut inbox).await
         }
         Ok(Opened::Http) => {
             let Stream { reader, writer, .. } = stream;
-            super::serve_http(&shared, inbox.replayed_on(reader, writer), &peer).await;
+            let stream = inbox.replayed_on(reader, writer);
+            // Boxed, or every connection would have the room that HTTP takes.
+            Box::pin(super::serve_http(&shared, stream, &peer)).await;
             Ok(())
         }
         Ok(Opened::Done) => Ok(()),
@@ -362,17 +359,15 @@ impl Drop for Place {
 }
 
 impl Connection {
-    async fn serve(
+    fn new(
         shared: &Arc<Shared>,
-        stream: Stream,
-        inbox: Inbox,
         framing: Framing,
         features: Features,
         client_timeout: Option<Duration>,
         peer: Arc<Peer>,
-    ) -> Result<(), Trouble> {
+    ) -> Arc<Connection> {
         let both = [shared.config.handle_timeout, client_timeout];
-        let connection = Arc::new(Connection {
+        Arc::new(Connection {
             shared: Arc::clone(shared),
             link: Link::new(
                 FrameWriter::new(framing, Side::Server).with_compression(features.compression()),
@@ -382,26 +377,38 @@ impl Connection {
             framing,
             features,
             handle_timeout: both.into_iter().flatten().min(),
-        });
-        let _stops = StopRunning(&connection);
-        let ended = connection.converse(stream, inbox).await;
-        connection.stop_running(false);
-        connection.one_ways_ended().await;
+        })
+    }
+
+    // What is handed down by reference here and below is so because a future keeps room of its own for each value that
+    // is moved into it, for as long as the connection lives.
+    async fn serve(
+        self: &Arc<Self>,
+        reader: &mut ReadHalf,
+        writer: WriteHalf,
+        inbox: &mut Inbox,
+    ) -> Result<(), Trouble> {
+        let _stops = StopRunning(self);
+        let ended = self.converse(reader, writer, inbox).await;
+        self.stop_running(false);
+        self.one_ways_ended().await;
         ended
     }
 
     /// Reads and writes until the peer has gone, or has everything.
-    async fn converse(self: &Arc<Self>, stream: Stream, inbox: Inbox) -> Result<(), Trouble> {
-        let Stream {
-            mut reader, writer, ..
-        } = stream;
+    async fn converse(
+        self: &Arc<Self>,
+        reader: &mut ReadHalf,
+        writer: WriteHalf,
+        inbox: &mut Inbox,
+    ) -> Result<(), Trouble> {
         let writing = {
             let connection = Arc::clone(self);
             tokio::spawn(async move { connection.link.write_loop(writer, STALL_MAX).await })
         };
         let mut writing = AbortOnDrop(writing);
         let read = tokio::select! {
-            read = self.read_and_drain(&mut reader, inbox) => read,
+            read = self.read_and_drain(reader, inbox) => read,
             // The peer takes no more replies.
             written = &mut writing.0 => return Ok(written.unwrap_or(Ok(()))?),
         };
@@ -413,7 +420,7 @@ impl Connection {
         if let Ok(written) = (&mut writing.0).await {
             written?;
             // What was written last must reach the peer before the socket is gone.
-            let _ = timeout(LINGER, discard(&mut reader)).await;
+            let _ = timeout(LINGER, discard(reader)).await;
         }
         read
     }
@@ -422,7 +429,7 @@ impl Connection {
     async fn read_and_drain(
         self: &Arc<Self>,
         reader: &mut ReadHalf,
-        inbox: Inbox,
+        inbox: &mut Inbox,
     ) -> Result<(), Trouble> {
         let mut draining = self.shared.draining.subscribe();
         let mut reading = pin!(self.read(reader, inbox));
@@ -456,7 +463,7 @@ impl Connection {
     async fn read(
         self: &Arc<Self>,
         reader: &mut ReadHalf,
-        mut inbox: Inbox,
+        inbox: &mut Inbox,
     ) -> Result<(), Trouble> {
         let mut frames = FrameReader::new(self.framing, Side::Server, &self.shared.config.limits)
             .with_compression(self.features.compression());
@@ -499,7 +506,8 @@ impl Connection {
             let filling = inbox.fill(reader, at_least);
             // Between messages a peer may be silent for as long as it likes. Within one, its silence is our memory.
             let read = match is_within {
-                true => timeout(SILENCE_MAX, filling).await,
+                // Boxed, or every connection would have the room that a timer takes.
+                true => Box::pin(timeout(SILENCE_MAX, filling)).await,
                 false => Ok(filling.await),
             };
             let read = read.map_err(|_| {
