@@ -16,11 +16,19 @@ fn main() -> Result<(), Box<dyn Error>> {
     let streams = streams(&here.join("../crates/farcall-gob/tests/vectors"))?;
     let untyped = Corpus::new(here, "gob_untyped")?;
     let typed = Corpus::new(here, "gob_typed")?;
+    let serde = Corpus::new(here, "gob_serde")?;
+    let foreign = Corpus::new(here, "gob_foreign")?;
     let chunks = Corpus::new(here, "gob_chunks")?;
     for (name, stream) in &streams {
         untyped.add(name, stream)?;
         typed.add(name, stream)?;
+        serde.add(name, stream)?;
+        foreign.add(name, stream)?;
         chunks.add(name, &[&[name.len() as u8], &stream[..]].concat())?;
+    }
+    let types = Corpus::new(here, "gob_types")?;
+    for (number, text) in GO_TYPES.iter().enumerate() {
+        types.add(&number.to_string(), text.as_bytes())?;
     }
     let sniff = Corpus::new(here, "wire_sniff")?;
     let connect = Corpus::new(here, "wire_connect")?;
@@ -88,6 +96,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     Ok(())
 }
+
+const GO_TYPES: &[&str] = &[
+    "map[string][]byte",
+    "struct{X, Y int; Label string `json:\"l\"`; *Point}",
+    "type Node struct {\n\tValue int\n\tNext  *Node\n}\n",
+    "type A []B\ntype B map[string]A // in a circle",
+    "[4][2]complex128",
+    "type T = time.Time\ntype U struct{ gob.GobEncoder }",
+    "interface{ String() string }",
+    "func(int) error",
+    "type (\n\tX any\n\tY chan<- bool\n)",
+];
 
 /// Some messages with all that headers can hold, and bodies of several types.
 fn conversation(framing: Framing, side: Side) -> Result<Vec<u8>, Box<dyn Error>> {

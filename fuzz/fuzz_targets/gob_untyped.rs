@@ -9,6 +9,9 @@ use libfuzzer_sys::fuzz_target;
 /// What a value may take beside its parts: the list of types that interfaces brought, and an error's text.
 const SLACK: usize = 16 << 10;
 
+/// What the fields that were not sent may take.
+const ZEROS_MAX: usize = 1 << 20;
+
 fuzz_target!(|data: &[u8]| {
     let limits = Limits::default();
     let mut decoder = Decoder::new(limits.clone());
@@ -52,13 +55,23 @@ fn check(value: &Value, schema: &Schema) {
     }
     schema.to_rust();
     schema.to_string();
+    let mut full = value.clone();
+    let (filled, memory) = peak(|| full.fill_zeros(schema, ZEROS_MAX).is_ok());
+    assert!(
+        memory <= ZEROS_MAX + SLACK,
+        "{memory} bytes of memory for zeros"
+    );
+    if filled {
+        full.to_plain_json();
+    }
     let json = value.to_plain_json();
     let inferred = Schema::infer(&json);
     // Plain JSON forgets types, so it need not fit; but whatever is made of it can be sent.
     for schema in [schema, &inferred] {
         if let Ok(mut value) = Value::from_json(&json, schema) {
-            value.fill_zeros(schema);
-            value.to_plain_json();
+            if value.fill_zeros(schema, ZEROS_MAX).is_ok() {
+                value.to_plain_json();
+            }
         }
     }
 }

@@ -69,7 +69,7 @@ fn run(port: u16, spec: Spec, secs: f64) {
                         ctl,
                         spec,
                         |a, b| client.call::<i64>("Arith.Multiply", &Args { a, b }).await.unwrap(),
-                        |n| client.call::<Vec<u8>>("Arith.Echo", &vec![7; n]).await.unwrap().len()
+                        |n| client.call::<Vec<u8>>("Arith.Echo", &vec![7_u8; n]).await.unwrap().len()
                     );
                     drop(ctl);
                 }));

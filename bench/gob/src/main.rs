@@ -8,7 +8,7 @@ use std::error::Error;
 use std::hint::black_box;
 use std::io::{self, Write};
 
-use farcall_gob::{Gob, Next};
+use farcall_gob::{Gob, Next, Serde};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_bytes::ByteBuf;
@@ -31,28 +31,30 @@ fn main() -> Result<()> {
 
 fn measure(codec: &str, case: &str, direction: &str) -> Result<Measured> {
     match case {
-        "args" => one(codec, direction, &samples::args()),
-        "order" => one(codec, direction, &samples::order()),
-        "points" => one(codec, direction, &samples::points()),
-        "counting" => one(codec, direction, &samples::counting()),
-        "random" => one(codec, direction, &samples::random()),
-        "map" => one(codec, direction, &samples::map()),
+        "args" => one(codec, direction, samples::args()),
+        "order" => one(codec, direction, samples::order()),
+        "points" => one(codec, direction, samples::points()),
+        "counting" => one(codec, direction, samples::counting()),
+        "random" => one(codec, direction, samples::random()),
+        "map" => one(codec, direction, samples::map()),
         // serde takes a Vec<u8> for a list.
+        "bytes" if codec == "serde" => farcall(direction, &Serde(ByteBuf::from(samples::bytes()))),
         "bytes" if codec == "postcard" => postcard(direction, &ByteBuf::from(samples::bytes())),
-        "bytes" => one(codec, direction, &samples::bytes()),
-        "strings" => one(codec, direction, &samples::strings()),
+        "bytes" => one(codec, direction, samples::bytes()),
+        "strings" => one(codec, direction, samples::strings()),
         _ => Err(format!("no such case: {case}").into()),
     }
 }
 
-fn one<T>(codec: &str, direction: &str, value: &T) -> Result<Measured>
+fn one<T>(codec: &str, direction: &str, value: T) -> Result<Measured>
 where
     T: Gob + gobwire::Encode + gobwire::Decode + Default + Serialize + DeserializeOwned,
 {
     match codec {
-        "farcall" => farcall(direction, value),
-        "gobwire" => gobwire(direction, value),
-        "postcard" => postcard(direction, value),
+        "farcall" => farcall(direction, &value),
+        "serde" => farcall(direction, &Serde(value)),
+        "gobwire" => gobwire(direction, &value),
+        "postcard" => postcard(direction, &value),
         _ => Err(format!("no such codec: {codec}").into()),
     }
 }

@@ -37,7 +37,12 @@ pub(crate) struct Call {
 #[serde(rename_all = "lowercase")]
 enum Outcome {
     Reply(Value),
-    Error { code: &'static str, message: String },
+    Error {
+        code: &'static str,
+        message: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        details: Option<Value>,
+    },
 }
 
 /// The same, with who answered.
@@ -157,15 +162,29 @@ impl Outcome {
             Err(error) => Outcome::Error {
                 code: error.code().as_str(),
                 message: error.message().to_owned(),
+                details: details(error),
             },
         }
     }
+}
+
+/// What a handler added to its error, if there is something that can be shown.
+fn details(error: &Error) -> Option<Value> {
+    error.details_json()?.ok()
 }
 
 fn shown(outcome: &farcall::Result<Value>) -> String {
     match outcome {
         // JSON escapes control characters by itself.
         Ok(reply) => reply.to_string(),
-        Err(error) => format!("{}: {}", error.code(), out::printable(error.message())),
+        Err(error) => {
+            let details = details(error).map(|details| format!(" {details}"));
+            format!(
+                "{}: {}{}",
+                error.code(),
+                out::printable(error.message()),
+                details.unwrap_or_default()
+            )
+        }
     }
 }

@@ -8,12 +8,12 @@ mod trace;
 use std::any::TypeId;
 use std::collections::HashMap;
 use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::describe::Describer;
+use crate::describe::{Describer, IdHash};
 use crate::error::{Error, ErrorKind};
 use crate::gob::Gob;
 use crate::plan::At;
@@ -138,8 +138,10 @@ enum Shape {
     Str,
     /// Also every list of `u8`.
     Bytes,
-    /// An element of those.
+    /// A number of eight bits.
     Byte,
+    /// An element of a list of those, which is the byte itself.
+    Raw,
     Unit,
     Option(usize),
     Seq(usize),
@@ -153,25 +155,22 @@ enum Shape {
 }
 
 /// What a type is made of, from memory if it was found out before.
-fn traced<T: DeserializeOwned + 'static>() -> Arc<Traced> {
-    // A memo of pure facts about types: nothing depends on who filled it.
-    static KNOWN: RwLock<Option<HashMap<TypeId, Arc<Traced>>>> = RwLock::new(None);
+fn traced<T: DeserializeOwned + 'static>() -> &'static Traced {
+    // A memo of pure facts about types: nothing depends on who filled it. It lasts as long as the program, as its types
+    // do, so that nobody needs to count who uses it.
+    static KNOWN: RwLock<Option<HashMap<TypeId, &'static Traced, IdHash>>> = RwLock::new(None);
     let ty = TypeId::of::<T>();
-    if let Some(known) = KNOWN
-        .read()
-        .unwrap_or_else(PoisonError::into_inner)
-        .as_ref()
-        .and_then(|map| map.get(&ty))
-    {
-        return known.clone();
+    let known = KNOWN.read().unwrap_or_else(PoisonError::into_inner);
+    if let Some(&known) = known.as_ref().and_then(|map| map.get(&ty)) {
+        return known;
     }
-    let traced = Arc::new(trace::trace::<T>());
-    KNOWN
-        .write()
-        .unwrap_or_else(PoisonError::into_inner)
+    drop(known);
+    let traced = trace::trace::<T>();
+    let mut known = KNOWN.write().unwrap_or_else(PoisonError::into_inner);
+    known
         .get_or_insert_default()
-        .insert(ty, traced.clone());
-    traced
+        .entry(ty)
+        .or_insert_with(|| Box::leak(Box::new(traced)))
 }
 
 impl Traced {
@@ -180,7 +179,7 @@ impl Traced {
         match &self.shapes[shape] {
             Shape::Bool => NodeId::BOOL,
             Shape::Int | Shape::Char => NodeId::INT,
-            Shape::Uint | Shape::Byte => NodeId::UINT,
+            Shape::Uint | Shape::Byte | Shape::Raw => NodeId::UINT,
             Shape::Float { .. } => NodeId::FLOAT,
             Shape::Str | Shape::Enum(_) => NodeId::STRING,
             Shape::Bytes => NodeId::BYTES,
@@ -236,13 +235,13 @@ impl<T: Serialize + DeserializeOwned + 'static> Gob for Serde<T> {
         traced
             .failure
             .is_none()
-            .then(|| de::zero(&traced, traced.root).map(Self).ok())?
+            .then(|| de::zero(traced, traced.root).map(Self).ok())?
     }
 
     fn put(&self, w: &mut Writer<'_>) -> Result<(), Error> {
         let traced = traced::<T>();
         match &traced.failure {
-            None => ser::put(&self.0, &traced, w),
+            None => ser::put(&self.0, traced, w),
             Some(failure) => Err(failure.error()),
         }
     }
@@ -250,7 +249,7 @@ impl<T: Serialize + DeserializeOwned + 'static> Gob for Serde<T> {
     fn get(r: &mut Reader<'_>, at: At<'_>) -> Result<Self, Error> {
         let traced = traced::<T>();
         match &traced.failure {
-            None => de::get(r, at, &traced).map(Self),
+            None => de::get(r, at, traced).map(Self),
             Some(failure) => Err(failure.error()),
         }
     }

@@ -25,6 +25,17 @@ pub(crate) enum Front<'a> {
     Cut(usize),
 }
 
+/// The message at the front of some bytes if it is whole and of a usual length, and what follows it.
+#[cfg_attr(not(debug_assertions), inline(always))]
+pub(crate) fn usual_front(input: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (len, rest) = match input {
+        [len @ 0..0x80, rest @ ..] | [0xFF, len, rest @ ..] => (usize::from(*len), rest),
+        [0xFE, high, low, rest @ ..] => (usize::from(u16::from_be_bytes([*high, *low])), rest),
+        _ => return None,
+    };
+    rest.split_at_checked(len)
+}
+
 impl<'a> Front<'a> {
     pub(crate) fn of(input: &'a [u8], len_max: usize) -> Result<Self, Error> {
         let Some((&first, rest)) = input.split_first() else {
@@ -92,15 +103,6 @@ impl<'a> Cursor<'a> {
     /// Goes on to the next message: `Some(n)` if at least `n` bytes of it are missing.
     #[inline]
     pub(crate) fn next_message(&mut self, len_max: usize) -> Result<Option<usize>, Error> {
-        // Nearly all messages are short.
-        if let Some((&len, rest)) = self.tail.split_first() {
-            if len < 0x80 {
-                if let Some((body, rest)) = rest.split_at_checked(usize::from(len)) {
-                    (self.msg, self.tail) = (body, rest);
-                    return Ok(None);
-                }
-            }
-        }
         match Front::of(self.tail, len_max).map_err(|e| e.at_offset(self.offset()))? {
             Front::Whole { body, rest } => {
                 (self.msg, self.tail) = (body, rest);

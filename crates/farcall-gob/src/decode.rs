@@ -4,7 +4,7 @@ use std::any::TypeId;
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
-use crate::cursor::{Cursor, Front};
+use crate::cursor::{Cursor, Front, usual_front};
 use crate::describe::{Describer, IdHash};
 use crate::error::Error;
 use crate::gob::Gob;
@@ -124,18 +124,15 @@ impl Decoder {
     /// If the bytes are no gob, or go beyond the limits. The stream cannot be read any further.
     #[inline]
     pub fn next<'a>(&mut self, input: &'a [u8]) -> Result<Next<'a>, Error> {
-        // Most values are short, and of a type that came before.
-        if let Some((&len, rest)) = input.split_first() {
-            if len < 0x80 && rest.len() >= usize::from(len) {
-                if let Some((id, _)) = short_id(rest) {
-                    if self.plain_ids.contains(&id) && usize::from(len) <= self.view.limits.message
-                    {
-                        let len = 1 + usize::from(len);
-                        return Ok(Next::Value {
-                            consumed: len,
-                            raw: &input[..len],
-                        });
-                    }
+        // Most values are of a type that came before.
+        if let Some((body, rest)) = usual_front(input) {
+            if let Some((id, _)) = short_id(body) {
+                if self.plain_ids.contains(&id) && body.len() <= self.view.limits.message {
+                    let consumed = input.len() - rest.len();
+                    return Ok(Next::Value {
+                        consumed,
+                        raw: &input[..consumed],
+                    });
                 }
             }
         }
@@ -268,6 +265,11 @@ impl Decoder {
         self.view.schema_of_value(raw)
     }
 
+    /// The limits of the stream.
+    pub fn limits(&self) -> &Limits {
+        &self.view.limits
+    }
+
     /// Which type of [`graph`](Self::graph) a value that [`next`](Self::next) found has.
     ///
     /// # Errors
@@ -353,6 +355,12 @@ impl Types {
             .unwrap_or_else(PoisonError::into_inner)
             .schema_of_value(raw)
     }
+
+    /// The limits of the stream.
+    pub fn limits(&self) -> Limits {
+        let view = self.0.view.read().unwrap_or_else(PoisonError::into_inner);
+        view.limits.clone()
+    }
 }
 
 impl View {
@@ -412,11 +420,9 @@ fn short_id(message: &[u8]) -> Option<(i32, &[u8])> {
 // Inlined, since returning it through memory takes longer than finding it: it is written in other pieces than it is read.
 #[inline(always)]
 fn first_message(raw: &[u8]) -> Result<(i32, Cursor<'_>), Error> {
-    if let Some((&len, rest)) = raw.split_first() {
-        if usize::from(len) == rest.len() && len < 0x80 {
-            if let Some((id, rest)) = short_id(rest) {
-                return Ok((id, Cursor::last(rest, raw.len())));
-            }
+    if let Some((body, [])) = usual_front(raw) {
+        if let Some((id, rest)) = short_id(body) {
+            return Ok((id, Cursor::last(rest, raw.len())));
         }
     }
     let mut cur = Cursor::new(raw);

@@ -33,7 +33,7 @@ pub struct Encoder {
     recent: [Option<(TypeId, Top)>; 2],
 }
 
-/// How values of a type begin: its id, and 0 if it is not a struct.
+/// How the message of a value of some type begins: room for its length, the type's id, and 0 if it is not a struct.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Top {
     /// As many of these bytes as `len`, the lowest first. A number, since those are copied in one piece: bytes were
@@ -44,17 +44,19 @@ pub(crate) struct Top {
 }
 
 impl Top {
+    /// Opens the message: [`wire::close`] takes what this returns.
     #[inline]
-    pub(crate) fn put(self, out: &mut Vec<u8>) {
-        let end = out.len() + usize::from(self.len);
+    fn open(self, out: &mut Vec<u8>) -> usize {
+        let start = out.len();
         out.extend_from_slice(&self.bytes.to_le_bytes());
-        out.truncate(end);
+        out.truncate(start + usize::from(self.len));
+        start + 1
     }
 
     /// The id alone.
     pub(crate) fn put_id(self, out: &mut Vec<u8>) {
-        let len = usize::from(self.len - u8::from(!self.is_struct));
-        out.extend_from_slice(&self.bytes.to_le_bytes()[..len]);
+        let end = usize::from(self.len - u8::from(!self.is_struct));
+        out.extend_from_slice(&self.bytes.to_le_bytes()[1..end]);
     }
 
     /// The 0 alone, if there is one.
@@ -130,8 +132,7 @@ impl Encoder {
         out: &mut Vec<u8>,
         put: impl FnOnce(&mut Writer<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let start = wire::open(out);
-        top.put(out);
+        let start = top.open(out);
         let done = put(&mut Writer::new(out, &mut self.types, &self.limits));
         let done = done.and_then(|()| self.check(out.len() - start));
         match done {
@@ -164,20 +165,28 @@ impl Encoder {
         }
     }
 
+    #[inline]
     fn check(&self, len: usize) -> Result<(), Error> {
-        if len > self.limits.message {
-            return Err(Error::limit(format!(
+        if len <= self.limits.message && self.types.sent.len() <= self.limits.types {
+            return Ok(());
+        }
+        Err(self.beyond_limits(len))
+    }
+
+    #[cold]
+    fn beyond_limits(&self, len: usize) -> Error {
+        let limits = &self.limits;
+        Error::limit(if len > limits.message {
+            format!(
                 "a value of {len} bytes is longer than {}: raise Limits::message on both sides",
-                self.limits.message
-            )));
-        }
-        if self.types.sent.len() > self.limits.types {
-            return Err(Error::limit(format!(
+                limits.message
+            )
+        } else {
+            format!(
                 "the stream defines more than {} types: raise Limits::types on both sides",
-                self.limits.types
-            )));
-        }
-        Ok(())
+                limits.types
+            )
+        })
     }
 
     #[inline]
@@ -286,11 +295,12 @@ impl SentTypes {
         }
         let (number, len) = wire::uint_bytes(wire::zigzag(id.into()));
         let is_struct = matches!(self.local.get(node).kind, Kind::Struct { .. });
+        // An id has four bytes at most, and one that tells so.
         let mut bytes = [0; 8];
-        bytes.copy_from_slice(&number[..8]);
+        bytes[1..].copy_from_slice(&number[..7]);
         Top {
             bytes: u64::from_le_bytes(bytes),
-            len: len as u8 + u8::from(!is_struct),
+            len: 1 + len as u8 + u8::from(!is_struct),
             is_struct,
         }
     }

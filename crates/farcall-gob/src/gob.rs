@@ -135,8 +135,9 @@ pub trait GobField: Sized + 'static {
     const NESTS: bool;
     fn describe(d: &mut Describer) -> NodeId;
     fn zero() -> Option<Self>;
-    /// Writes the field, unless it is left out. `last` is one more than the number of the field that was written last.
-    fn put_field(&self, number: u32, last: &mut u32, w: &mut Writer<'_>) -> Result<(), Error>;
+    /// Writes the field, unless it is left out. `last` is one more than the number of the field that was written last;
+    /// what it is now is returned.
+    fn put_field(&self, number: u32, last: u32, w: &mut Writer<'_>) -> Result<u32, Error>;
     fn get(r: &mut Reader<'_>, at: At<'_>) -> Result<Self, Error>;
 }
 
@@ -154,13 +155,12 @@ impl<T: Gob> GobField for T {
     }
 
     #[inline]
-    fn put_field(&self, number: u32, last: &mut u32, w: &mut Writer<'_>) -> Result<(), Error> {
+    fn put_field(&self, number: u32, last: u32, w: &mut Writer<'_>) -> Result<u32, Error> {
         if self.is_left_out() {
-            return Ok(());
+            return Ok(last);
         }
-        self.put_after(number + 1 - *last, w)?;
-        *last = number + 1;
-        Ok(())
+        self.put_after(number + 1 - last, w)?;
+        Ok(number + 1)
     }
 
     #[inline]
@@ -184,11 +184,10 @@ impl<T: Gob> GobField for Option<T> {
 
     // Go leaves out pointers to zeros, and its receivers then hold nil. Written, they hold a pointer to zero.
     #[inline]
-    fn put_field(&self, number: u32, last: &mut u32, w: &mut Writer<'_>) -> Result<(), Error> {
-        let Some(value) = self else { return Ok(()) };
-        value.put_after(number + 1 - *last, w)?;
-        *last = number + 1;
-        Ok(())
+    fn put_field(&self, number: u32, last: u32, w: &mut Writer<'_>) -> Result<u32, Error> {
+        let Some(value) = self else { return Ok(last) };
+        value.put_after(number + 1 - last, w)?;
+        Ok(number + 1)
     }
 
     #[inline]

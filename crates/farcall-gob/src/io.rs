@@ -1,6 +1,13 @@
-//! Streams over `std::io`: thin layers over [`Encoder`] and [`Decoder`], which have no I/O of their own.
+//! Streams over `std::io`, and over the traits of `futures-io` with that feature: thin layers over [`Encoder`] and
+//! [`Decoder`], which have no I/O of their own. Nothing here starts a thread or a task, or knows a runtime.
+
+#[cfg(feature = "futures-io")]
+mod futures;
 
 use std::io;
+
+#[cfg(feature = "futures-io")]
+pub use futures::{AsyncReader, AsyncWriter};
 
 use crate::decode::{Decoder, Next};
 use crate::encode::Encoder;
@@ -53,6 +60,14 @@ impl<W: io::Write> Writer<W> {
         self.inner.write_all(&self.buffer)
     }
 
+    /// Sees to it that what was written gets to where it goes, if the inner writer holds it back.
+    ///
+    /// # Errors
+    /// If flushing fails.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+
     /// What it writes to.
     pub fn into_inner(self) -> W {
         self.inner
@@ -78,14 +93,8 @@ impl<W: io::Write> Writer<W> {
 #[derive(Debug)]
 pub struct Reader<R> {
     inner: R,
-    decoder: Decoder,
-    buffer: Vec<u8>,
-    /// How many bytes at the front of the buffer are done with.
-    done: usize,
+    arrived: Arrived,
 }
-
-/// How much is asked for at a time, or some of these for a long value.
-const CHUNK: usize = 8 << 10;
 
 impl<R: io::Read> Reader<R> {
     /// The start of a stream, within the default limits.
@@ -97,9 +106,7 @@ impl<R: io::Read> Reader<R> {
     pub fn with_limits(inner: R, limits: Limits) -> Self {
         Self {
             inner,
-            decoder: Decoder::new(limits),
-            buffer: vec![],
-            done: 0,
+            arrived: Arrived::new(limits),
         }
     }
 
@@ -109,14 +116,10 @@ impl<R: io::Read> Reader<R> {
     /// `InvalidData` with an [`Error`] inside if the value does not fit `T`, and then the next one may be read;
     /// `UnexpectedEof` if the stream ends inside a value; or if reading fails.
     pub fn read<T: Gob>(&mut self) -> io::Result<Option<T>> {
-        let Some(len) = self.fill()? else {
+        if !self.fill()? {
             return Ok(None);
-        };
-        let raw = self
-            .buffer
-            .get(self.done - len..self.done)
-            .unwrap_or_default();
-        self.decoder.decode(raw).map(Some).map_err(invalid_data)
+        }
+        self.arrived.decode().map(Some)
     }
 
     /// Reads the next value, whatever its type, and the type.
@@ -124,59 +127,111 @@ impl<R: io::Read> Reader<R> {
     /// # Errors
     /// As [`read`](Self::read).
     pub fn read_value(&mut self) -> io::Result<Option<(Value, Schema)>> {
-        let Some(len) = self.fill()? else {
+        if !self.fill()? {
             return Ok(None);
-        };
-        let raw = self
-            .buffer
-            .get(self.done - len..self.done)
-            .unwrap_or_default();
-        let value = self.decoder.decode_value(raw).map_err(invalid_data)?;
-        Ok(Some((
-            value,
-            self.decoder.schema_of_value(raw).map_err(invalid_data)?,
-        )))
+        }
+        self.arrived.decode_value().map(Some)
     }
 
-    /// Reads until a value is whole. It ends at `done`, and is as long as the answer says.
-    fn fill(&mut self) -> io::Result<Option<usize>> {
-        loop {
-            let rest = self.buffer.get(self.done..).unwrap_or_default();
-            let at_least = match self.decoder.next(rest).map_err(invalid_data)? {
-                Next::Value { consumed, raw } => {
-                    let len = raw.len();
-                    self.done += consumed;
-                    return Ok(Some(len));
-                }
-                Next::More { consumed, at_least } => {
-                    self.done += consumed;
-                    at_least
-                }
-            };
-            self.buffer.drain(..self.done);
-            self.done = 0;
-            // A length alone reserves nothing: memory is taken as bytes arrive.
-            let start = self.buffer.len();
-            self.buffer
-                .resize(start + at_least.clamp(CHUNK, 64 * CHUNK), 0);
+    /// Reads until a value is whole; false at the end of the stream.
+    fn fill(&mut self) -> io::Result<bool> {
+        while let Some(missing) = self.arrived.missing()? {
             let read = loop {
-                match self
-                    .inner
-                    .read(self.buffer.get_mut(start..).unwrap_or_default())
-                {
+                match self.inner.read(self.arrived.room(missing)) {
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    read => break read,
+                    read => break read?,
                 }
             };
-            self.buffer.truncate(start + *read.as_ref().unwrap_or(&0));
-            if read? == 0 {
-                return if self.buffer.is_empty() {
-                    Ok(None)
-                } else {
-                    Err(io::ErrorKind::UnexpectedEof.into())
-                };
+            if read == 0 {
+                return self.arrived.at_end();
+            }
+            self.arrived.took(read);
+        }
+        Ok(true)
+    }
+}
+
+/// What has arrived of a stream.
+#[derive(Debug)]
+struct Arrived {
+    decoder: Decoder,
+    /// Has arrived up to `end`. What follows are zeros, or remains of what was there: room to read into.
+    buffer: Vec<u8>,
+    end: usize,
+    /// How many bytes at the front are done with.
+    done: usize,
+    /// How long the value is that was found last. It ends at `done`.
+    value_len: usize,
+}
+
+/// How much is asked for at a time, or some of these for a long value.
+const CHUNK: usize = 8 << 10;
+
+impl Arrived {
+    fn new(limits: Limits) -> Self {
+        Self {
+            decoder: Decoder::new(limits),
+            buffer: vec![],
+            end: 0,
+            done: 0,
+            value_len: 0,
+        }
+    }
+
+    /// Looks for the next value: `None` if it is here, or how many bytes are missing at least.
+    fn missing(&mut self) -> io::Result<Option<usize>> {
+        let rest = self.buffer.get(self.done..self.end).unwrap_or_default();
+        match self.decoder.next(rest).map_err(invalid_data)? {
+            Next::Value { consumed, raw } => {
+                self.value_len = raw.len();
+                self.done += consumed;
+                Ok(None)
+            }
+            Next::More { consumed, at_least } => {
+                self.done += consumed;
+                Ok(Some(at_least))
             }
         }
+    }
+
+    /// Where to read what is missing. A length alone reserves little: memory is taken as bytes arrive.
+    fn room(&mut self, missing: usize) -> &mut [u8] {
+        self.buffer.copy_within(self.done..self.end, 0);
+        self.end -= self.done;
+        self.done = 0;
+        let size = self.end + missing.clamp(CHUNK, 64 * CHUNK);
+        if self.buffer.len() < size {
+            self.buffer.resize(size, 0);
+        }
+        self.buffer.get_mut(self.end..).unwrap_or_default()
+    }
+
+    fn took(&mut self, read: usize) {
+        self.end = self.buffer.len().min(self.end + read);
+    }
+
+    /// Nothing more will come: an error unless all values were whole.
+    fn at_end(&self) -> io::Result<bool> {
+        if self.done == self.end {
+            Ok(false)
+        } else {
+            Err(io::ErrorKind::UnexpectedEof.into())
+        }
+    }
+
+    fn decode<T: Gob>(&mut self) -> io::Result<T> {
+        let raw = self.buffer.get(self.done - self.value_len..self.done);
+        self.decoder
+            .decode(raw.unwrap_or_default())
+            .map_err(invalid_data)
+    }
+
+    fn decode_value(&mut self) -> io::Result<(Value, Schema)> {
+        let raw = self.buffer.get(self.done - self.value_len..self.done);
+        let raw = raw.unwrap_or_default();
+        let value = self.decoder.decode_value(raw).map_err(invalid_data)?;
+        let schema = self.decoder.schema_of_value(raw).map_err(invalid_data)?;
+        Ok((value, schema))
     }
 }
 

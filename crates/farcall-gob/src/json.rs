@@ -15,6 +15,9 @@ impl Value {
     ///
     /// Bytes are base64, structs and maps are objects (a map whose keys are no text or numbers is a list of pairs), what
     /// an interface holds stands for itself. Fields that were not sent are missing: see [`fill_zeros`](Self::fill_zeros).
+    ///
+    /// The names of fields are there for each struct, so it can be much longer than what was received: for values from
+    /// strangers, see the limit that [`fill_zeros`](Self::fill_zeros) has.
     pub fn to_plain_json(&self) -> Json {
         match self {
             Self::Bool(value) => Json::Bool(*value),
@@ -333,27 +336,48 @@ impl Value {
     /// Puts zeros where a struct's fields were not sent, so that a reader sees them all. `ty` is the value's type.
     ///
     /// A field that is a struct or an array is only missing if it was a nil pointer: it stays so.
-    pub fn fill_zeros(&mut self, ty: &Schema) {
-        fill(self, ty, ty.root());
+    ///
+    /// A byte on the wire may be a struct of thousands of zeros. `memory` is how many bytes the fields of all structs may
+    /// take together, their names included, as they are when they are written out. What the value itself was allowed is a
+    /// good measure: [`Limits::memory_for`](crate::Limits::memory_for).
+    ///
+    /// # Errors
+    /// If they would take more: then only some of the zeros are there.
+    pub fn fill_zeros(&mut self, ty: &Schema, memory: usize) -> Result<(), Error> {
+        let mut left = memory;
+        fill(self, ty, ty.root(), &mut left).ok_or_else(|| {
+            Error::limit(format!(
+                "with all fields that are zero, the value would take more than {memory} bytes"
+            ))
+        })
     }
 }
 
-fn fill(value: &mut Value, ty: &Schema, id: NodeId) {
+/// `None` if the memory that is left is too little.
+fn fill(value: &mut Value, ty: &Schema, id: NodeId, left: &mut usize) -> Option<()> {
     match (value, &ty.node(id).kind) {
         (Value::List(items), &(Kind::Slice { elem } | Kind::Array { elem, .. })) => {
-            items.iter_mut().for_each(|item| fill(item, ty, elem));
+            for item in items.iter_mut() {
+                fill(item, ty, elem, left)?;
+            }
         }
         (Value::Map(pairs), &Kind::Map { elem, .. }) => {
-            pairs
-                .iter_mut()
-                .for_each(|(_, value)| fill(value, ty, elem));
+            for (_, value) in pairs.iter_mut() {
+                fill(value, ty, elem, left)?;
+            }
         }
         (Value::Struct(sent), Kind::Struct { fields }) => {
+            // The list itself, and for each field its place, its name, and what the largest zero takes.
+            *left = left.checked_sub(size_of::<Vec<Value>>())?;
+            for field in fields {
+                let place = size_of::<(Arc<str>, Value)>() + size_of::<Complex>();
+                *left = left.checked_sub(place + field.name.len())?;
+            }
             let mut found = std::mem::take(sent).into_iter().peekable();
             let mut all: Vec<(Arc<str>, Value)> = Vec::with_capacity(fields.len());
             for field in fields {
                 if let Some((name, mut value)) = found.next_if(|(name, _)| *name == field.name) {
-                    fill(&mut value, ty, field.ty);
+                    fill(&mut value, ty, field.ty, left)?;
                     all.push((name, value));
                     continue;
                 }
@@ -370,10 +394,11 @@ fn fill(value: &mut Value, ty: &Schema, id: NodeId) {
         }
         (Value::Interface(Some(dynamic)), _) => {
             let Dynamic { schema, value, .. } = &mut **dynamic;
-            fill(value, schema, schema.root());
+            fill(value, schema, schema.root(), left)?;
         }
         _ => {}
     }
+    Some(())
 }
 
 impl Schema {

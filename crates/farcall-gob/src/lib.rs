@@ -38,6 +38,7 @@
 //! | find values in bytes that arrive in pieces, and decode them | [`Decoder`] |
 //! | decode in another task while the decoder reads on | [`Decoder::types`] |
 //! | read from a file or a socket, or write to one | [`io::Reader`] and [`io::Writer`] |
+//! | the same without blocking | `io::AsyncReader` and `io::AsyncWriter` (feature `futures-io`) |
 //! | handle values of types that are not known | [`Value`], [`Decoder::decode_value`], [`Encoder::encode_value`] |
 //! | look at types, print them as Go or Rust | [`Schema`] |
 //! | make a type that encodes itself, as Go's `GobEncoder` | [`SelfEncoded`] |
@@ -96,7 +97,7 @@
 //! # Limits
 //!
 //! [`Limits`] has them all, with defaults for strangers: 64 MiB a message, 10,000 levels or 1 MiB of stack, 10,000
-//! types of 10,000 fields, and 16 bytes of memory for each byte received, and 64 KiB. The last one can be met in good
+//! types of 10,000 fields and 1 MiB of definitions in all, and 16 bytes of memory for each byte received, and 64 KiB. The last one can be met in good
 //! faith, by a long list of large structs that are nearly all zero: raise `memory_base` for these.
 //!
 //! # The bytes
@@ -129,8 +130,9 @@
 //!
 //! # Features
 //!
-//! `derive` (default), `json` (values and types from and to JSON for people), `serde`, and one for each crate whose types
-//! are known here. None of them brings in an async runtime.
+//! `derive` (default), `json` (values and types from and to JSON for people), `serde`, `futures-io` (asynchronous readers
+//! and writers), and one for each crate whose types are known here. None of them brings in an async runtime: tokio's
+//! streams go through the crate `tokio-util`, whose feature `compat` gives them the traits of `futures-io`.
 //!
 //! | feature | type | Go | what to know |
 //! |---|---|---|---|

@@ -20,6 +20,9 @@ pub struct Limits {
     pub stack: usize,
     /// Types that one stream may define. Default: 10,000.
     pub types: usize,
+    /// Bytes of all definitions that one stream may send. They are kept as long as the stream is read, and take several
+    /// times as much memory. Default: 1 MiB.
+    pub definitions: usize,
     /// Fields of one struct type. Default: 10,000.
     pub fields: usize,
     /// A decoded value may take `memory_base + memory_factor * (bytes of its messages)` bytes of memory. Default: 16.
@@ -38,6 +41,7 @@ impl Default for Limits {
             depth: 10_000,
             stack: 1 << 20,
             types: 10_000,
+            definitions: 1 << 20,
             fields: 10_000,
             memory_factor: 16,
             memory_base: 64 << 10,
@@ -52,13 +56,15 @@ impl Limits {
             message: usize::MAX,
             depth: usize::MAX,
             types: usize::MAX,
+            definitions: usize::MAX,
             fields: usize::MAX,
             memory_base: usize::MAX,
             ..Self::default()
         }
     }
 
-    pub(crate) fn memory_for(&self, bytes: usize) -> usize {
+    /// How many bytes of memory a value may take that came in so many bytes of messages.
+    pub fn memory_for(&self, bytes: usize) -> usize {
         bytes
             .saturating_mul(self.memory_factor)
             .saturating_add(self.memory_base)

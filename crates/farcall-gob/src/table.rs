@@ -17,6 +17,8 @@ pub(crate) struct Table {
     by_id: Vec<(i32, NodeId)>,
     /// The slots that changed since [`catch_up`](Self::catch_up) last copied them elsewhere.
     changed: Vec<NodeId>,
+    /// How many bytes all definitions had together.
+    bytes: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -64,6 +66,7 @@ fn known_from_the_start() -> Table {
         slots: schema::basic_nodes().into_iter().map(slot).collect(),
         by_id,
         changed: vec![],
+        bytes: 0,
     }
 }
 
@@ -207,6 +210,15 @@ impl Table {
             return Err(at.corrupt(format!("type {id} is defined twice")));
         }
         let node = read_definition(cur, limits, |id| self.slot(id, limits))?;
+        self.bytes += cur.offset().saturating_sub(at.offset());
+        if self.bytes > limits.definitions {
+            return Err(Error::limit(format!(
+                "the definitions of the stream's types have more than {} bytes: raise Limits::definitions if that is no \
+                 attack",
+                limits.definitions
+            ))
+            .at_offset(at.offset()));
+        }
         self.slots[slot.ix()].node = Some(Arc::new(node));
         self.changed.push(slot);
         Ok(())
@@ -324,8 +336,9 @@ fn read_definition(
             (2, 1) => {
                 let at = *cur;
                 let count = cur.uint()?;
-                let Some(count) = usize::try_from(count).ok().filter(|&n| n <= cur.msg.len())
-                else {
+                // A field has a type, so it takes three bytes at least. Room is made for no more than the message may hold.
+                let fit = cur.msg.len() / 3;
+                let Some(count) = usize::try_from(count).ok().filter(|&n| n <= fit) else {
                     return Err(at.corrupt(format!(
                         "{count} fields should follow, but the message is shorter"
                     )));

@@ -19,15 +19,15 @@ pub(crate) const NUMBER_LEN_MAX: usize = 9;
 
 /// A number's bytes, left aligned, and how many of them count.
 #[cfg_attr(not(debug_assertions), inline(always))]
-pub(crate) fn uint_bytes(value: u64) -> ([u8; 16], usize) {
-    let mut bytes = [0; 16];
+pub(crate) fn uint_bytes(value: u64) -> ([u8; NUMBER_LEN_MAX], usize) {
+    let mut bytes = [0; NUMBER_LEN_MAX];
     if value < 128 {
         bytes[0] = value as u8;
         return (bytes, 1);
     }
     let len = 8 - value.leading_zeros() as usize / 8;
     bytes[0] = (len as u8).wrapping_neg();
-    bytes[1..9].copy_from_slice(&(value << (64 - 8 * len)).to_be_bytes());
+    bytes[1..].copy_from_slice(&(value << (64 - 8 * len)).to_be_bytes());
     (bytes, 1 + len)
 }
 

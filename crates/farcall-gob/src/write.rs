@@ -7,7 +7,7 @@ use crate::gob::{Gob, GobField};
 use crate::impls::SelfEncoded;
 use crate::limits::{Depth, Limits};
 use crate::schema::Schema;
-use crate::wire;
+use crate::wire::{self, NUMBER_LEN_MAX};
 
 /// Where a value is written.
 #[derive(Debug)]
@@ -67,15 +67,16 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// A struct's field, unless it is left out. `last` is one more than the number of the field that was written last.
+    /// A struct's field, unless it is left out. `last` is one more than the number of the field that was written last;
+    /// what it is now is returned.
     #[cfg_attr(not(debug_assertions), inline(always))]
     pub fn field<T: GobField>(
         &mut self,
         value: &T,
         number: u32,
-        last: &mut u32,
+        last: u32,
         name: &'static str,
-    ) -> Result<(), Error> {
+    ) -> Result<u32, Error> {
         value
             .put_field(number, last, self)
             .map_err(|error| error.in_field(name))
@@ -156,19 +157,23 @@ impl<'a> Writer<'a> {
     #[cfg_attr(not(debug_assertions), inline(always))]
     pub fn uint_after(&mut self, delta: u32, value: u64) {
         if delta >= 128 {
-            self.uint(delta.into());
-            return self.uint(value);
+            return self.uint_far_after(delta, value);
         }
         if value < 128 {
             return self.out.extend_from_slice(&[delta as u8, value as u8]);
         }
         let (number, len) = wire::uint_bytes(value);
-        let mut bytes = [0; 16];
-        bytes[0] = delta as u8;
-        bytes[1..16].copy_from_slice(&number[..15]);
+        let mut bytes = [delta as u8; 1 + NUMBER_LEN_MAX];
+        bytes[1..].copy_from_slice(&number);
         let end = self.out.len() + 1 + len;
         self.out.extend_from_slice(&bytes);
         self.out.truncate(end);
+    }
+
+    #[cold]
+    fn uint_far_after(&mut self, delta: u32, value: u64) {
+        self.uint(delta.into());
+        self.uint(value);
     }
 }
 

@@ -299,8 +299,8 @@ fn structure(
         (quote!(), quote!())
     } else {
         (
-            quote!(let mut last = 0;),
-            quote!(#(w.field(&self.#idents, #numbers, &mut last, #wire_names)?;)*),
+            quote!(let last = 0;),
+            quote!(#(let last = w.field(&self.#idents, #numbers, last, #wire_names)?;)* let _ = last;),
         )
     };
     // Lists of small structs take twice as long if each one comes back through memory. Slow builds save the stack.
@@ -327,6 +327,7 @@ fn structure(
             Some(Self { #(#idents: #zeros,)* #(#skipped: ::core::default::Default::default(),)* })
         }
 
+        #inline
         fn put(&self, w: &mut Writer<'_>) -> Done {
             if <Self as Gob>::NESTS {
                 w.enter()?;

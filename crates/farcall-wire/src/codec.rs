@@ -350,15 +350,19 @@ impl BodyRef<'_> {
     ///
     /// # Errors
     ///
-    /// When the bytes are damaged.
+    /// When the bytes are damaged, or the value would take more memory with all the fields that gob leaves out.
     pub fn to_plain_json(self) -> Result<serde_json::Value, DecodeError> {
-        let (value, schema) = match self {
-            BodyRef::Gob(GobStream::Reader(decoder), raw) => {
-                (decoder.decode_value(raw), decoder.schema_of_value(raw))
-            }
-            BodyRef::Gob(GobStream::Shared(types), raw) => {
-                (types.decode_value(raw), types.schema_of_value(raw))
-            }
+        let (value, schema, memory) = match self {
+            BodyRef::Gob(GobStream::Reader(decoder), raw) => (
+                decoder.decode_value(raw),
+                decoder.schema_of_value(raw),
+                decoder.limits().memory_for(raw.len()),
+            ),
+            BodyRef::Gob(GobStream::Shared(types), raw) => (
+                types.decode_value(raw),
+                types.schema_of_value(raw),
+                types.limits().memory_for(raw.len()),
+            ),
             BodyRef::Json(raw) => return serde_json::from_slice(raw).map_err(DecodeError::new),
             BodyRef::Binary(Codec::Postcard, _) => {
                 return Err(DecodeError::new(
@@ -374,7 +378,9 @@ impl BodyRef<'_> {
         };
         let mut value = value.map_err(DecodeError::new)?;
         // gob leaves zeros out, and people want to see them.
-        value.fill_zeros(&schema.map_err(DecodeError::new)?);
+        value
+            .fill_zeros(&schema.map_err(DecodeError::new)?, memory)
+            .map_err(DecodeError::new)?;
         Ok(value.to_plain_json())
     }
 }

@@ -1,10 +1,11 @@
 //! Memory for short runs of bytes, which a thread uses again and again. What the bytes are is not known here.
 
 use std::cell::RefCell;
+use std::ops::Range;
 
 /// Buffers that a thread keeps, and how large they may be.
 const POOL_MAX: usize = 256;
-const LEN_MAX: usize = 4 << 10;
+pub(crate) const LEN_MAX: usize = 4 << 10;
 
 thread_local! {
     static POOL: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
@@ -31,27 +32,39 @@ pub(crate) fn give_back(mut buffer: Vec<u8>) {
     });
 }
 
-/// Bytes that outlive what they came through.
+/// Bytes that outlive the inbox they came through. Their memory is used again for the next ones.
 #[derive(Default)]
-pub(crate) struct Kept(Vec<u8>);
+pub(crate) struct Kept {
+    buffer: Vec<u8>,
+    /// Where they begin and end in it.
+    place: Range<usize>,
+}
 
 impl Kept {
     pub(crate) fn copy(bytes: &[u8]) -> Kept {
-        let mut kept = match bytes.len() <= LEN_MAX {
+        let mut buffer = match bytes.len() <= LEN_MAX {
             true => take(),
             false => Vec::new(),
         };
-        kept.extend_from_slice(bytes);
-        Kept(kept)
+        buffer.extend_from_slice(bytes);
+        Kept {
+            buffer,
+            place: 0..bytes.len(),
+        }
+    }
+
+    /// The bytes at `place` in a buffer that nobody else needs.
+    pub(crate) fn part(buffer: Vec<u8>, place: Range<usize>) -> Kept {
+        Kept { buffer, place }
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
-        &self.0
+        self.buffer.get(self.place.clone()).unwrap_or_default()
     }
 }
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        give_back(std::mem::take(&mut self.0));
+        give_back(std::mem::take(&mut self.buffer));
     }
 }

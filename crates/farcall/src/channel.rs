@@ -5,6 +5,7 @@ use std::task::Waker;
 use farcall_wire::{Body, Dynamic, Message};
 
 use crate::client::{CallOptions, InFlight, RawReply};
+pub(crate) use crate::cluster::{Attempts, Begun as BegunByCluster};
 use crate::{Call, Client, Cluster, Pending, Result, Target};
 
 /// A client of one server or of a cluster: what a typed client is made of.
@@ -21,6 +22,12 @@ pub enum Channel {
 pub(crate) enum Via<'a> {
     Client(&'a Client),
     Cluster(&'a Cluster),
+}
+
+/// A call that was begun at once.
+pub(crate) enum Begun {
+    ByClient(InFlight),
+    ByCluster(BegunByCluster),
 }
 
 impl Channel {
@@ -76,35 +83,52 @@ impl From<Cluster> for Channel {
 }
 
 impl Via<'_> {
-    /// Begins a call if that takes no waiting.
+    /// Begins a call if that takes no waiting. Otherwise [`Via::invoke`] is to make it, after what is given.
     pub(crate) fn begin_now(
         self,
         method: &str,
         body: Body<'_>,
         options: &CallOptions,
         waker: Option<&Waker>,
-    ) -> Option<Result<InFlight>> {
+    ) -> Result<Result<Begun>, Option<Attempts>> {
         match self {
-            Via::Client(client) => client.begin_now(method, body, options, waker),
-            Via::Cluster(_) => None,
+            Via::Client(client) => {
+                let begun = client.begin_now(method, body, options, waker).ok_or(None)?;
+                Ok(begun.map(Begun::ByClient))
+            }
+            Via::Cluster(cluster) => {
+                let begun = cluster.begin_now(method, body, options, waker)?;
+                Ok(begun.map(Begun::ByCluster))
+            }
         }
     }
 
+    /// Makes a call, after the attempts that a cluster made.
     pub(crate) async fn invoke(
         self,
+        attempts: Option<Attempts>,
         method: &str,
         body: Body<'_>,
         options: &CallOptions,
     ) -> Result<RawReply> {
-        match self {
-            Via::Client(client) => client.invoke(method, body, options).await,
-            Via::Cluster(cluster) => cluster.invoke(method, body, options).await,
+        match (self, attempts) {
+            (Via::Client(client), _) => client.invoke(method, body, options).await,
+            (Via::Cluster(cluster), None) => cluster.invoke(method, body, options).await,
+            (Via::Cluster(cluster), Some(attempts)) => {
+                let calling = cluster.invoke_after(attempts, method, body, options);
+                calling.await
+            }
         }
     }
 
     pub(crate) fn go<R: Message>(self, method: &str, args: impl Message) -> Pending<R> {
         let options = CallOptions::default();
-        match self.begin_now(method, Body::from(&args), &options, None) {
+        let begun = match self {
+            Via::Client(client) => client.begin_now(method, Body::from(&args), &options, None),
+            // It may have to be made again, which takes a task that holds the argument.
+            Via::Cluster(_) => None,
+        };
+        match begun {
             Some(Ok(in_flight)) => Pending::new(in_flight),
             Some(Err(error)) => Pending::new(std::future::ready(Err(error))),
             None => {
@@ -113,7 +137,7 @@ impl Via<'_> {
                 Pending::spawn(async move {
                     channel
                         .via()
-                        .invoke(&method, Body::from(&args), &options)
+                        .invoke(None, &method, Body::from(&args), &options)
                         .await
                 })
             }

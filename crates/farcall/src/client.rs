@@ -1,24 +1,26 @@
-//! Clients: one server, one connection that is made when it is needed, and made again when it was lost.
+//! Clients: one server, as its callers see it. When its connections are made and made again is told in `lanes`.
 
 mod call;
 pub(crate) mod connection;
+mod lanes;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwapOption;
 use farcall_gob::Schema;
 use farcall_wire::{Body, Code, Codec, Compression, Dynamic, Limits, Message};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::watch;
 use tokio::time::timeout;
 
 pub use call::RawReply;
 pub use call::{Call, CallFuture, FromReply, Pending, Reply};
 pub(crate) use call::{CallOptions, InFlight};
-use connection::{Connection, NotBegun, connect_timed_out};
+use connection::{CallTurn, Connection, NotBegun, connect_timed_out};
+pub use lanes::ClientState;
+use lanes::Lanes;
+pub(crate) use lanes::Patience;
 
 use crate::channel::Via;
 use crate::link::now;
@@ -43,8 +45,18 @@ pub(crate) struct Config {
     pub(crate) handle_timeout: Option<Duration>,
     pub(crate) call_timeout: Option<Duration>,
     pub(crate) limits: Limits,
+    pub(crate) wait_for_ready: bool,
+    /// The first wait between dials, and the longest.
+    pub(crate) backoff: (Duration, Duration),
+    pub(crate) age_max: Option<Duration>,
+    pub(crate) connections: usize,
     pub(crate) compression: Option<Compression>,
     pub(crate) keep_alive: Option<Duration>,
+}
+
+/// The first wait between dials and the longest, so that no time is beyond what the clock can tell.
+pub(crate) fn backoff_bounds(first: Duration, max: Duration) -> (Duration, Duration) {
+    (first, max.min(Duration::from_secs(24 * 3600)))
 }
 
 impl Default for Config {
@@ -55,6 +67,10 @@ impl Default for Config {
             handle_timeout: None,
             call_timeout: None,
             limits: connection::default_limits(),
+            wait_for_ready: false,
+            backoff: (Duration::from_millis(100), Duration::from_secs(30)),
+            age_max: None,
+            connections: 1,
             compression: None,
             keep_alive: Some(KEEP_ALIVE),
         }
@@ -63,25 +79,20 @@ impl Default for Config {
 
 /// Calls one server.
 ///
-/// A client is a handle: cloning is cheap, all clones share one connection, and any number of calls run on it at a
-/// time. When the connection is lost, every call on it ends with an error, and the next call makes a new one.
+/// A client is a handle: cloning is cheap, all clones share its connections, and any number of calls run on them at a
+/// time. There is one connection, made for the first call, unless [`ClientBuilder::connections`] asks for more.
+///
+/// # When a connection is lost
+///
+/// Every call on it ends with an error that says whether the server may have run it, and the next call makes a new
+/// connection. All calls that need one wait for the same dial. When it fails, each of them ends with its error, and for
+/// a while there is no other dial ([`ClientBuilder::backoff`]): calls that come meanwhile end at once with
+/// [`Code::Unavailable`] and [`Reached::NotSent`], and a text that tells when the next try is. With
+/// [`ClientBuilder::wait_for_ready`] or [`Call::wait_for_ready`] they wait for a connection instead, until their
+/// deadline. A connection that ended before it had answered a call or been open for 10 s counts as a dial that failed,
+/// if it was not the first one; any other is made again at once.
 #[derive(Clone)]
-pub struct Client(Arc<Inner>);
-
-struct Inner {
-    address: Address,
-    config: Config,
-    /// The connection made last, which may have ended since. Every call looks here, without a lock.
-    current: ArcSwapOption<Connection>,
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    /// Present while somebody dials: everyone who needs the connection waits for the same one.
-    dialling: Option<watch::Receiver<Option<Result<Arc<Connection>>>>>,
-    is_closed: bool,
-}
+pub struct Client(Arc<Lanes>);
 
 impl ClientBuilder {
     /// The codec to ask for, in farcall's own protocol. Default: gob.
@@ -114,6 +125,40 @@ impl ClientBuilder {
         self
     }
 
+    /// What calls do that need a connection and cannot have one now, because dials have failed: wait until there is one,
+    /// for as long as their deadline allows (true), or end at once with [`Code::Unavailable`] (false). A call can ask
+    /// to wait by itself, with [`Call::wait_for_ready`]. Default: false.
+    ///
+    /// A call that waits and has no deadline waits for as long as the server is away.
+    pub fn wait_for_ready(mut self, waits: bool) -> ClientBuilder {
+        self.config.wait_for_ready = waits;
+        self
+    }
+
+    /// How long nobody dials after a dial that failed: a random part of `first`, and after each further failure of a
+    /// time 1.6 times as long, up to `max`. It begins anew once a connection has answered a call or been open for 10 s.
+    /// Default: 100 ms and 30 s. No wait is longer than a day.
+    pub fn backoff(mut self, first: Duration, max: Duration) -> ClientBuilder {
+        self.config.backoff = backoff_bounds(first, max);
+        self
+    }
+
+    /// Replaces a connection when it is so old, a fifth more or less at random: a new one is opened, calls begin there
+    /// from then on, and the old one ends with the last call that runs on it. So clients come to know servers that were
+    /// added behind one address. While no other can be opened, the old one is kept. Default: no such age.
+    pub fn age_max(mut self, age: Duration) -> ClientBuilder {
+        self.config.age_max = Some(age);
+        self
+    }
+
+    /// How many connections calls are spread over, by turns; at least 1. One connection uses one core on each side for
+    /// reading: more of them help a client whose calls are more than that core can move. They are opened one after the
+    /// other as calls come, and no call waits for one while another is open. Default 1.
+    pub fn connections(mut self, count: usize) -> ClientBuilder {
+        self.config.connections = count.max(1);
+        self
+    }
+
     /// Compresses arguments and replies of 1 KiB and more, where that makes them smaller, if the server can. Default:
     /// none, which is best where the network is faster than the processor.
     pub fn compression(mut self, compression: Compression) -> ClientBuilder {
@@ -130,12 +175,7 @@ impl ClientBuilder {
 
     /// A client that connects when it is first called.
     pub fn build(self) -> Client {
-        Client(Arc::new(Inner {
-            address: self.address,
-            config: self.config,
-            current: ArcSwapOption::empty(),
-            state: Mutex::default(),
-        }))
+        Client::new(self.address, self.config)
     }
 
     /// A client that is connected.
@@ -145,7 +185,7 @@ impl ClientBuilder {
     /// When the server cannot be reached, or does not speak the protocol.
     pub async fn connect(self) -> Result<Client> {
         let client = self.build();
-        client.connection().await?;
+        client.ready().await?;
         Ok(client)
     }
 
@@ -159,11 +199,8 @@ impl ClientBuilder {
         io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     ) -> Result<Client> {
         let client = self.build();
-        let Inner {
-            address,
-            config,
-            current,
-            ..
+        let Lanes {
+            address, config, ..
         } = &*client.0;
         let limit = config.connect_timeout;
         let stream = Stream::other(io, &address.to_string());
@@ -171,7 +208,7 @@ impl ClientBuilder {
         let connection = opening
             .await
             .unwrap_or_else(|_| Err(connect_timed_out(address, limit)))?;
-        current.store(Some(connection));
+        client.0.take_in(&connection, None);
         Ok(client)
     }
 }
@@ -183,6 +220,10 @@ impl Client {
             address,
             config: Config::default(),
         }
+    }
+
+    pub(crate) fn new(address: Address, config: Config) -> Client {
+        Client(Arc::new(Lanes::new(address, config)))
     }
 
     /// Connects to a server: `tcp@127.0.0.1:9999`, `unix@/run/arith.sock`, `http@host:9999`.
@@ -272,7 +313,7 @@ impl Client {
     pub async fn ping(&self, limit: Duration) -> Result<Duration> {
         let asking = async {
             loop {
-                let connection = self.connection().await?;
+                let connection = self.0.connection(Patience::Insist).await?;
                 let asked = now();
                 match InFlight::ping(connection) {
                     Ok(in_flight) => {
@@ -298,32 +339,40 @@ impl Client {
         &self.0.address
     }
 
+    /// Opens a connection unless one is open, so that the next call need not wait for it. It does not wait for as long
+    /// as [`ClientBuilder::backoff`] says, but for a second at most.
+    ///
+    /// # Errors
+    ///
+    /// When the server cannot be reached, or does not speak the protocol, or the client was closed.
+    pub async fn ready(&self) -> Result<()> {
+        self.connected(Patience::Insist).await
+    }
+
+    /// Where the client stands with its server at this moment.
+    pub fn state(&self) -> ClientState {
+        self.0.state()
+    }
+
     /// True while a connection is open.
     pub fn is_connected(&self) -> bool {
-        let current = self.0.current.load();
-        current
-            .as_ref()
-            .is_some_and(|connection| connection.is_open())
+        self.0.is_connected()
     }
 
     /// Calls that wait for their reply now.
     pub fn in_flight(&self) -> usize {
-        let current = self.0.current.load();
-        current
-            .as_ref()
-            .map_or(0, |connection| connection.in_flight())
+        self.0.in_flight()
     }
 
-    /// Makes no further calls: they end with [`Code::Cancelled`]. Calls that run finish, and the connection ends
+    /// Makes no further calls: they end with [`Code::Cancelled`]. Calls that run finish, and each connection ends
     /// with the last of them.
     pub fn close(&self) {
-        lock(&self.0.state).is_closed = true;
-        self.0.retire();
+        self.0.close();
     }
 
-    /// Ends when a connection is open, or cannot be made. The dial goes on when nobody waits for it any more.
-    pub(crate) async fn ready(&self) -> Result<()> {
-        self.connection().await.map(drop)
+    /// Ends when a connection is open, or patience is over. A dial goes on when nobody waits for it any more.
+    pub(crate) async fn connected(&self, patience: Patience) -> Result<()> {
+        self.0.connection(patience).await.map(drop)
     }
 
     /// Begins a call if that takes no waiting: when a connection is open and has room.
@@ -334,9 +383,20 @@ impl Client {
         options: &CallOptions,
         waker: Option<&Waker>,
     ) -> Option<Result<InFlight>> {
-        let connection = Arc::clone(self.0.current.load().as_ref()?);
-        let deadline = self.deadline(options);
-        match InFlight::begin(connection, method, body, options, deadline, waker) {
+        self.begin_by(method, body, options, self.deadline(options), waker)
+    }
+
+    /// The same with a deadline that is known.
+    pub(crate) fn begin_by(
+        &self,
+        method: &str,
+        body: Body<'_>,
+        options: &CallOptions,
+        deadline: Option<Instant>,
+        waker: Option<&Waker>,
+    ) -> Option<Result<InFlight>> {
+        let connection = self.0.next()?;
+        match InFlight::begin(connection, method, body, options, deadline, waker, None) {
             Ok(in_flight) => Some(Ok(in_flight)),
             Err(NotBegun::Failed(error)) => Some(Err(error)),
             Err(NotBegun::Gone | NotBegun::Full) => None,
@@ -350,23 +410,36 @@ impl Client {
         body: Body<'_>,
         options: &CallOptions,
     ) -> Result<RawReply> {
+        let patience = match options.wait_for_ready || self.0.config.wait_for_ready {
+            true => Patience::WaitForReady,
+            false => Patience::FailFast,
+        };
+        self.invoke_with(patience, method, body, options).await
+    }
+
+    pub(crate) async fn invoke_with(
+        &self,
+        patience: Patience,
+        method: &str,
+        body: Body<'_>,
+        options: &CallOptions,
+    ) -> Result<RawReply> {
         let deadline = self.deadline(options);
         let begin = async {
             loop {
-                let connection = self.connection().await?;
-                let begun = InFlight::begin(
-                    Arc::clone(&connection),
-                    method,
-                    body,
-                    options,
-                    deadline,
-                    None,
-                );
+                let connection = self.0.connection(patience).await?;
+                let begin = |turn: Option<&CallTurn<'_>>| {
+                    let connection = Arc::clone(&connection);
+                    InFlight::begin(connection, method, body, options, deadline, None, turn)
+                };
+                let begun = match begin(None) {
+                    Err(NotBegun::Full) => begin(Some(&connection.turn().await)),
+                    begun => begun,
+                };
                 match begun {
                     Ok(in_flight) => return Ok(in_flight),
                     Err(NotBegun::Failed(error)) => return Err(error),
-                    Err(NotBegun::Full) => connection.room().await,
-                    Err(NotBegun::Gone) => {}
+                    Err(NotBegun::Full | NotBegun::Gone) => {}
                 }
             }
         };
@@ -388,86 +461,6 @@ impl Client {
     fn deadline(&self, options: &CallOptions) -> Option<Instant> {
         let limit = options.timeout.or(self.0.config.call_timeout);
         context::deadline(limit, options.is_detached)
-    }
-
-    /// The open connection, or a new one. Everyone who asks meanwhile waits for the same dial, and nobody for longer
-    /// than the connect timeout.
-    async fn connection(&self) -> Result<Arc<Connection>> {
-        let mut dialled = {
-            let mut state = lock(&self.0.state);
-            if state.is_closed {
-                let text = format!("the client of {} was closed", self.0.address);
-                return Err(Error::new(Code::Cancelled, text).with_reached(Reached::NotSent));
-            }
-            if let Some(connection) = self.0.current.load_full() {
-                if connection.is_open() {
-                    return Ok(connection);
-                }
-            }
-            // A dial ends without an outcome when the runtime goes on which it was begun.
-            let is_orphan = |dialled: &watch::Receiver<_>| dialled.has_changed().is_err();
-            if state.dialling.as_ref().is_some_and(is_orphan) {
-                state.dialling = None;
-            }
-            let dialling = state.dialling.get_or_insert_with(|| {
-                let (done, dialled) = watch::channel(None);
-                // A task of its own: those who wait may leave.
-                tokio::spawn(dial(Arc::clone(&self.0), done));
-                dialled
-            });
-            dialling.clone()
-        };
-        let outcome = dialled.wait_for(Option::is_some).await;
-        match outcome.as_deref() {
-            Ok(Some(outcome)) => outcome.clone(),
-            _ => {
-                // The runtime on which it ran has ended. The next call dials on its own.
-                lock(&self.0.state).dialling = None;
-                let text = format!("dialling {} was broken off", self.0.address);
-                Err(Error::new(Code::Unavailable, text).with_reached(Reached::NotSent))
-            }
-        }
-    }
-}
-
-async fn dial(client: Arc<Inner>, done: watch::Sender<Option<Result<Arc<Connection>>>>) {
-    let Inner {
-        address,
-        config,
-        current,
-        state,
-    } = &*client;
-    let limit = config.connect_timeout;
-    let opened = timeout(limit, Connection::open(address, config)).await;
-    let opened = opened.unwrap_or_else(|_| Err(connect_timed_out(address, limit)));
-    {
-        let mut state = lock(state);
-        state.dialling = None;
-        match &opened {
-            Ok(connection) if state.is_closed => connection.retire(),
-            Ok(connection) => current.store(Some(Arc::clone(connection))),
-            Err(_) => {}
-        }
-    }
-    done.send_replace(Some(opened));
-}
-
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Inner {
-    /// Ends the connection when the calls on it have ended.
-    fn retire(&self) {
-        if let Some(connection) = self.current.swap(None) {
-            connection.retire();
-        }
-    }
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        self.retire();
     }
 }
 

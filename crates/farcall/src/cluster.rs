@@ -8,7 +8,7 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::task::Poll;
+use std::task::{Context as TaskContext, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -20,15 +20,20 @@ use tokio::time::timeout;
 
 use crate::balance::{Balance, TwoChoices};
 use crate::channel::Via;
-use crate::client::{CallOptions, RawReply};
+use crate::client::{CallOptions, Config, InFlight, Patience, RawReply, backoff_bounds};
 use crate::discover::{Discover, Snapshot};
-use crate::{Address, Call, Client, Code, Error, Pending, Reached, Result, context, registry};
+use crate::{
+    Address, Call, Client, ClientState, Code, Error, Pending, Reached, Result, context, registry,
+};
 
 type Fleet = fleet::Fleet<Client>;
 type Line = fleet::Line<Client>;
+type Busy = fleet::Busy<Client>;
 
 /// How long a call waits for a new connection while another server could take it. The dial goes on without it.
 const DIAL_PATIENCE: Duration = Duration::from_millis(500);
+/// How often a call that waits for ready looks for a server that can be reached.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Sets a [`Cluster`] up.
 #[must_use = "a cluster is made by build"]
@@ -38,19 +43,13 @@ pub struct ClusterBuilder {
     config: Config,
 }
 
-#[derive(Clone, Debug, Default)]
-struct Config {
-    codec: Codec,
-    connect_timeout: Option<Duration>,
-    call_timeout: Option<Duration>,
-}
-
 /// Calls whichever server of a cluster is chosen for a call.
 ///
 /// A cluster is a handle: cloning is cheap, and clones share one connection to each server, made when it is first
 /// needed. A call that surely reached no handler goes to another server, each of them once at most, until its
-/// deadline; a server that cannot be reached is then left alone for a while. Servers that leave the list get no new
-/// calls, and those that run finish.
+/// deadline; a server that cannot be reached is then left alone for a while. When none is left, the call ends, or waits
+/// if it was told to ([`ClusterBuilder::wait_for_ready`]). Servers that leave the list get no new calls, and those that
+/// run finish.
 ///
 /// ```
 /// # async fn example() -> farcall::Result<()> {
@@ -89,13 +88,40 @@ impl ClusterBuilder {
 
     /// How long dialling a server and the handshake may take together. Default 10 s.
     pub fn connect_timeout(mut self, limit: Duration) -> ClusterBuilder {
-        self.config.connect_timeout = Some(limit);
+        self.config.connect_timeout = limit;
         self
     }
 
     /// The timeout of calls that have none of their own, over all servers that they try. Default: none.
     pub fn call_timeout(mut self, limit: Duration) -> ClusterBuilder {
         self.config.call_timeout = Some(limit);
+        self
+    }
+
+    /// What calls do when there is no server, or none of them can be reached: wait until there is one, for as long as
+    /// their deadline allows (true), or end with [`Code::Unavailable`] (false). A call can ask to wait by itself, with
+    /// [`Call::wait_for_ready`]. Default: false.
+    pub fn wait_for_ready(mut self, waits: bool) -> ClusterBuilder {
+        self.config.wait_for_ready = waits;
+        self
+    }
+
+    /// How long a server is left alone that could not be reached, as in [`crate::ClientBuilder::backoff`]. When no other is
+    /// left, it is dialled all the same, a second after it failed at the latest.
+    pub fn backoff(mut self, first: Duration, max: Duration) -> ClusterBuilder {
+        self.config.backoff = backoff_bounds(first, max);
+        self
+    }
+
+    /// Replaces connections that are so old. See [`crate::ClientBuilder::age_max`].
+    pub fn age_max(mut self, age: Duration) -> ClusterBuilder {
+        self.config.age_max = Some(age);
+        self
+    }
+
+    /// How many connections calls to one server are spread over. See [`crate::ClientBuilder::connections`].
+    pub fn connections(mut self, count: usize) -> ClusterBuilder {
+        self.config.connections = count.max(1);
         self
     }
 
@@ -247,6 +273,13 @@ impl Cluster {
         Arc::clone(&self.0.fleet.load().snapshot)
     }
 
+    /// Where the cluster stands with each server of the list at this moment, sorted by address.
+    pub fn states(&self) -> Vec<(Address, ClientState)> {
+        let fleet = self.0.fleet.load();
+        let state = |line: &Arc<Line>| (line.address.clone(), line.client.state());
+        fleet.all().map(state).collect()
+    }
+
     /// Makes no further calls: they end with [`Code::Cancelled`]. Calls that run finish, and connections end with the
     /// last of them.
     pub fn close(&self) {
@@ -280,14 +313,45 @@ impl Cluster {
         let calls = fleet.all().map(|line| {
             let options = &options;
             let call = async move {
-                let _busy = line.busy();
-                let outcome = line.client.invoke(method, body, options).await;
+                let line = &Arc::clone(line).busy();
+                // Each server counts, also one that was out of reach just now.
+                let patience = Patience::Insist;
+                let calling = line.client.invoke_with(patience, method, body, options);
+                let outcome = calling.await;
                 note(line, &outcome);
                 (line.address.clone(), outcome)
             };
             Box::pin(call) as Pin<Box<dyn Future<Output = _> + Send>>
         });
         Ok(all(calls.collect()).await)
+    }
+
+    /// Begins a call if that takes no waiting: when the server that is chosen has an open connection with room.
+    /// Otherwise [`Cluster::invoke_after`] is to go on with what is given.
+    pub(crate) fn begin_now(
+        &self,
+        method: &str,
+        body: Body<'_>,
+        options: &CallOptions,
+        waker: Option<&Waker>,
+    ) -> Result<Result<Begun>, Attempts> {
+        let deadline = self.0.deadline(options);
+        let Some(line) = self.0.pick(&HashSet::new()) else {
+            return Err(Attempts::new(deadline));
+        };
+        let line = line.busy();
+        let client = &line.client;
+        match client.begin_by(method, body, options, deadline.0, waker) {
+            Some(begun) => Ok(begun.map(|in_flight| Begun {
+                line,
+                in_flight,
+                deadline,
+            })),
+            None => Err(Attempts {
+                chosen: Some(line),
+                ..Attempts::new(deadline)
+            }),
+        }
     }
 
     /// Makes a call on one server after the other, until one of them may have got it.
@@ -297,37 +361,116 @@ impl Cluster {
         body: Body<'_>,
         options: &CallOptions,
     ) -> Result<RawReply> {
+        let attempts = Attempts::new(self.0.deadline(options));
+        self.invoke_after(attempts, method, body, options).await
+    }
+
+    /// Makes a call of which there were attempts.
+    pub(crate) async fn invoke_after(
+        &self,
+        mut attempts: Attempts,
+        method: &str,
+        body: Body<'_>,
+        options: &CallOptions,
+    ) -> Result<RawReply> {
         let inner = &*self.0;
-        let limit = options.timeout.or(inner.config.call_timeout);
-        let deadline = Deadline(context::deadline(limit, options.is_detached));
-        inner.fleet(deadline).await;
-        let mut tried = HashSet::new();
-        let mut last = None;
+        let waits = options.wait_for_ready || inner.config.wait_for_ready;
+        inner.fleet(attempts.deadline).await;
         loop {
-            let line = inner.pick(&tried);
-            let Some(line) = line else {
-                return Err(match last {
-                    Some(error) => nobody_else(tried.len(), error),
+            let chosen = attempts.chosen.take();
+            let chosen = chosen.or_else(|| Some(inner.pick(&attempts.tried)?.busy()));
+            let Some(line) = chosen else {
+                let error = match attempts.last.take() {
+                    Some(error) => nobody_else(attempts.tried.len(), error),
                     None => nobody(&inner.fleet.load()),
-                });
-            };
-            let outcome = inner
-                .attempt(&line, &tried, method, body, options, deadline)
-                .await;
-            note(&line, &outcome);
-            match outcome {
-                Err(error) if goes_elsewhere(&error) && !deadline.is_over() => {
-                    tracing::debug!(address = %line.address, %error, "a call goes elsewhere");
-                    tried.insert(line.address.clone());
-                    last = Some(error);
+                };
+                if !(waits && is_out_of_reach(&error)) {
+                    return Err(error);
                 }
-                outcome => return outcome,
+                if !inner.may_be_better(attempts.deadline).await {
+                    return Err(too_late(method, error));
+                }
+                attempts.tried.clear();
+                continue;
+            };
+            let outcome = inner.attempt(&line, &attempts, method, body, options).await;
+            if let Some(outcome) = attempts.conclude(&line, outcome) {
+                return outcome;
             }
         }
     }
 }
 
+/// A call that was begun on one of the servers.
+pub(crate) struct Begun {
+    line: Busy,
+    in_flight: InFlight,
+    deadline: Deadline,
+}
+
+impl Begun {
+    /// False for a one-way call.
+    pub(crate) fn waits_for_reply(&self) -> bool {
+        self.in_flight.waits_for_reply()
+    }
+
+    /// The call's outcome, or from where [`Cluster::invoke_after`] is to go on with another server.
+    pub(crate) fn poll(
+        &mut self,
+        context: &mut TaskContext<'_>,
+    ) -> Poll<Result<Result<RawReply>, Attempts>> {
+        let outcome = ready!(Pin::new(&mut self.in_flight).poll(context));
+        if outcome.is_ok() {
+            self.line.is_well();
+            return Poll::Ready(Ok(outcome));
+        }
+        let mut attempts = Attempts::new(self.deadline);
+        let concluded = attempts.conclude(&self.line, outcome);
+        Poll::Ready(concluded.ok_or(attempts))
+    }
+}
+
+/// What became of a call so far.
+pub(crate) struct Attempts {
+    deadline: Deadline,
+    /// The server that is next.
+    chosen: Option<Busy>,
+    tried: HashSet<Address>,
+    /// Why the last of those that were tried did not take it.
+    last: Option<Error>,
+}
+
+impl Attempts {
+    fn new(deadline: Deadline) -> Attempts {
+        Attempts {
+            deadline,
+            chosen: None,
+            tried: HashSet::new(),
+            last: None,
+        }
+    }
+
+    /// Remembers what came of a try. The outcome is the call's, unless it is to be made elsewhere.
+    fn conclude(&mut self, line: &Line, outcome: Result<RawReply>) -> Option<Result<RawReply>> {
+        note(line, &outcome);
+        match outcome {
+            Err(error) if goes_elsewhere(&error) && !self.deadline.is_over() => {
+                tracing::debug!(address = %line.address, %error, "a call goes elsewhere");
+                self.tried.insert(line.address.clone());
+                self.last = Some(error);
+                None
+            }
+            outcome => Some(outcome),
+        }
+    }
+}
+
 impl Inner {
+    fn deadline(&self, options: &CallOptions) -> Deadline {
+        let limit = options.timeout.or(self.config.call_timeout);
+        Deadline(context::deadline(limit, options.is_detached))
+    }
+
     /// The fleet, once a first look at the list succeeded or failed, or as it is at the deadline.
     async fn fleet(&self, deadline: Deadline) -> Arc<Fleet> {
         let is_settled = |fleet: &Fleet| {
@@ -345,6 +488,23 @@ impl Inner {
         fleet
     }
 
+    /// Waits until there may be a server that can be reached. False when the deadline came first.
+    async fn may_be_better(&self, deadline: Deadline) -> bool {
+        let mut changed = self.changed.subscribe();
+        let fleet = self.fleet.load_full();
+        let is_empty = fleet.all().len() == 0 && !fleet.is_closed;
+        let waiting = async {
+            // The list cannot say anything more once the cluster is gone, and the cluster is not gone.
+            let told = async { drop(changed.changed().await) };
+            match is_empty {
+                true => told.await,
+                // How often each server is dialled is its client's to say.
+                false => drop(timeout(LOOK_AGAIN, told).await),
+            }
+        };
+        deadline.bound(waiting).await.is_some() && !deadline.is_over()
+    }
+
     fn pick(&self, tried: &HashSet<Address>) -> Option<Arc<Line>> {
         let fleet = self.fleet.load();
         fleet.pick(&*self.balance, tried, now).cloned()
@@ -353,21 +513,26 @@ impl Inner {
     async fn attempt(
         &self,
         line: &Line,
-        tried: &HashSet<Address>,
+        Attempts {
+            deadline, tried, ..
+        }: &Attempts,
         method: &str,
         body: Body<'_>,
         options: &CallOptions,
-        deadline: Deadline,
     ) -> Result<RawReply> {
-        let _busy = line.busy();
         let with_time_left = || CallOptions {
             timeout: deadline.left(),
+            // It waits for any server, not for this one.
+            wait_for_ready: false,
             ..options.clone()
         };
-        if let Some(begun) = line.client.begin_now(method, body, &with_time_left(), None) {
+        let begun = line
+            .client
+            .begin_by(method, body, options, deadline.0, None);
+        if let Some(begun) = begun {
             return begun?.await;
         }
-        self.connected(line, tried, deadline).await?;
+        self.connected(line, tried, *deadline).await?;
         line.client.invoke(method, body, &with_time_left()).await
     }
 
@@ -380,15 +545,19 @@ impl Inner {
         deadline: Deadline,
     ) -> Result<()> {
         let has_other = self.fleet.load().has_other(line, tried, now());
-        let patience = match (deadline.left(), has_other) {
+        // A server that is the last hope is dialled although it was out of reach just now.
+        let ready = line.client.connected(match has_other {
+            true => Patience::FailFast,
+            false => Patience::Insist,
+        });
+        let limit = match (deadline.left(), has_other) {
             (Some(left), true) => left.min(DIAL_PATIENCE),
             (Some(left), false) => left,
             (None, true) => DIAL_PATIENCE,
-            (None, false) => return line.client.ready().await,
+            (None, false) => return ready.await,
         };
-        let ready = timeout(patience, line.client.ready()).await;
-        ready.unwrap_or_else(|_| {
-            let text = format!("{} was not connected within {patience:?}", line.address);
+        timeout(limit, ready).await.unwrap_or_else(|_| {
+            let text = format!("{} was not connected within {limit:?}", line.address);
             Err(Error::new(Code::DeadlineExceeded, text).with_reached(Reached::NotSent))
         })
     }
@@ -399,21 +568,17 @@ impl Inner {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         if !*is_closed {
-            let fleet = self
-                .fleet
-                .load()
-                .succeed(snapshot, now(), |address| self.client(address));
+            let fleet = self.fleet.load().succeed(snapshot, now(), |address| {
+                let config = Config {
+                    // A call waits for any server, not for one of them.
+                    wait_for_ready: false,
+                    ..self.config.clone()
+                };
+                Client::new(address.clone(), config)
+            });
             self.fleet.store(Arc::new(fleet));
             self.changed.send_replace(());
         }
-    }
-
-    fn client(&self, address: &Address) -> Client {
-        let mut builder = Client::builder(address.clone()).codec(self.config.codec);
-        if let Some(limit) = self.config.connect_timeout {
-            builder = builder.connect_timeout(limit);
-        }
-        builder.build()
     }
 }
 
@@ -495,12 +660,30 @@ fn note<T>(line: &Line, outcome: &Result<T>) {
         Ok(_) => line.is_well(),
         Err(error) => match (error.reached(), error.code()) {
             (Reached::Answered | Reached::Refused, _) => line.is_well(),
-            (Reached::NotSent, Code::Unavailable | Code::DeadlineExceeded) => {
-                line.cannot_be_reached(now());
+            _ if is_out_of_reach(error) => {
+                let until = match line.client.state() {
+                    ClientState::BackingOff { until, .. } => Some(until),
+                    _ => None,
+                };
+                line.cannot_be_reached(now(), until);
             }
             _ => {}
         },
     }
+}
+
+/// True when the server could not be reached in the time there was.
+fn is_out_of_reach(error: &Error) -> bool {
+    let is_about_that = matches!(error.code(), Code::Unavailable | Code::DeadlineExceeded);
+    is_about_that && error.reached() == Reached::NotSent
+}
+
+/// A call that waited for ready, and no server was.
+fn too_late(method: &str, last: Error) -> Error {
+    let text = format!("{method}: the deadline passed before a server could be reached: {last}");
+    Error::new(Code::DeadlineExceeded, text)
+        .with_reached(Reached::NotSent)
+        .with_source(last)
 }
 
 /// Why there is no server to call.

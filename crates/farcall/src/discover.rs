@@ -10,7 +10,6 @@ use tokio::sync::watch;
 
 use crate::address::Address;
 
-pub(crate) mod backoff;
 pub mod conformance;
 mod ledger;
 pub(crate) mod poll;

@@ -21,7 +21,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use crate::discover::backoff::jittered;
+use crate::backoff::jittered;
 
 pub(crate) mod client;
 

@@ -8,12 +8,15 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::buffers::Kept;
 use crate::transport::{ReadHalf, WriteHalf};
 
 /// Large enough for a thousand small messages in one read.
 const BUFFER_LEN: usize = 64 << 10;
 /// Buffers that a thread keeps for its connections. Only those that wait in the middle of a message hold one.
 const POOL_MAX: usize = 8;
+/// Bodies as long as this are handed over rather than copied.
+const HANDED_OVER_MIN: usize = 32 << 10;
 
 thread_local! {
     static POOL: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
@@ -37,6 +40,39 @@ impl Inbox {
     /// Drops bytes from the front.
     pub(crate) fn consume(&mut self, count: usize) {
         self.start = (self.start + count).min(self.end);
+    }
+
+    /// How long a body is, if it is the last bytes of the message at the front: these very bytes, not equal ones.
+    pub(crate) fn ends_with(&self, message_len: usize, body: &[u8]) -> Option<usize> {
+        let message = self.bytes().get(..message_len)?;
+        let tail = message.get(message_len.checked_sub(body.len())?..)?;
+        std::ptr::eq(tail, body).then_some(body.len())
+    }
+
+    /// Drops a message from the front and keeps its body. Most of what is there may be one large body: then its memory
+    /// is handed over, and nothing is copied but what came behind it.
+    ///
+    /// `body` are the last bytes of the message.
+    pub(crate) fn take(&mut self, message_len: usize, body_len: usize) -> Kept {
+        let end = (self.start + message_len).min(self.end);
+        let place = end.saturating_sub(body_len)..end;
+        if body_len < HANDED_OVER_MIN || 2 * body_len < self.buffer.len() {
+            let kept = Kept::copy(self.buffer.get(place).unwrap_or_default());
+            self.consume(message_len);
+            return kept;
+        }
+        let buffer = std::mem::take(&mut self.buffer);
+        let behind = end..self.end;
+        (self.start, self.end) = (0, 0);
+        if !behind.is_empty() {
+            self.make_room(behind.len());
+            let behind = buffer.get(behind).unwrap_or_default();
+            if let Some(front) = self.buffer.get_mut(..behind.len()) {
+                front.copy_from_slice(behind);
+                self.end = behind.len();
+            }
+        }
+        Kept::part(buffer, place)
     }
 
     /// Waits for more bytes, and reads what there is. 0 is the end of the stream.
@@ -85,7 +121,7 @@ impl Inbox {
         let held = self.end - self.start;
         let room = self.buffer.len() - self.end;
         // A small rest of a small message: moving it is cheaper than many short reads behind it.
-        let wanted = at_least.min((2 * held).max(BUFFER_LEN / 2));
+        let wanted = at_least.min((3 * held).max(BUFFER_LEN / 2));
         if room >= wanted && self.start < self.buffer.len() / 2 {
             return;
         }
@@ -179,6 +215,7 @@ mod tests {
     use tokio::io::AsyncWriteExt;
 
     use super::*;
+    use crate::buffers;
 
     #[tokio::test]
     async fn bytes_come_out_in_order_whatever_is_consumed_between() {
@@ -198,6 +235,31 @@ mod tests {
         }
         got.extend_from_slice(inbox.bytes());
         assert!(got == sent, "{} bytes of {}", got.len(), sent.len());
+    }
+
+    #[tokio::test]
+    async fn a_large_body_is_handed_over_and_what_is_behind_it_stays() {
+        for (len, is_copied) in [(BUFFER_LEN * 3, false), (buffers::LEN_MAX, true)] {
+            let (mut ours, theirs) = tokio::io::duplex(1 << 20);
+            let mut reader: ReadHalf = Box::new(theirs);
+            let sent: Vec<u8> = (0..len + 500).map(|i| (i % 251) as u8).collect();
+            ours.write_all(&sent).await.unwrap();
+            drop(ours);
+            let mut inbox = Inbox::default();
+            while inbox
+                .fill(&mut reader, sent.len() - inbox.bytes().len())
+                .await
+                .unwrap()
+                > 0
+                && inbox.bytes().len() < sent.len()
+            {}
+            inbox.consume(100);
+            let address = inbox.bytes()[50..].as_ptr();
+            let kept = inbox.take(50 + len, len);
+            assert!(kept.bytes() == &sent[150..150 + len]);
+            assert_eq!(kept.bytes().as_ptr() != address, is_copied);
+            assert_eq!(inbox.bytes(), &sent[150 + len..]);
+        }
     }
 
     #[tokio::test]

@@ -44,10 +44,26 @@
 //! - [`Server`] serves services on sockets. One port answers every client in the language it opens with: farcall's,
 //!   TinyRPC's, Go's `net/rpc`, JSON-RPC, or HTTP (`POST /rpc/Service.Method`, a debug page at `/debug/farcall`).
 //! - [`Client`] calls one server, [`Cluster`] whichever of many is chosen. [`Channel`] is either: typed clients are made
-//!   of it.
+//!   of it. Connections are made when calls need them, and again when they were lost: [`Client`] tells what calls do
+//!   meanwhile, [`ClientBuilder`] what can be set.
 //! - [`discover`] is who is there, [`registry`] who keeps the list, [`balance`] who gets a call.
 //! - [`Error`] is what ends a call; [`Error::is_retryable`] tells whether the handler surely did not run.
 //! - [`Address`] and [`Target`] are the forms in which servers and clusters are named.
+//!
+//! # Beside argument and reply
+//!
+//! Everything here is agreed on in the handshake: a peer that is older, or Go's, goes without and calls on.
+//!
+//! | what | client | handler |
+//! |---|---|---|
+//! | deadline | [`Call::timeout`] | [`Context::deadline`]; calls that the handler makes end with it |
+//! | cancellation | dropping the call | its future is dropped |
+//! | metadata | [`Call::metadata`], [`Call::with_metadata`] | [`Context::metadata`], [`Context::reply_metadata`] |
+//! | code and details of an error | [`Error::code`], [`Error::details`] | [`Error::new`], [`Error::with_details`] |
+//! | no reply wanted | [`Call::one_way`], `#[rpc(one_way)]` | |
+//! | harmless when run twice | [`Call::idempotent`], `#[rpc(idempotent)]` | [`Context::is_idempotent`] |
+//! | is it there? | [`Client::ping`], [`ClientBuilder::keep_alive`] | |
+//! | compression | [`ClientBuilder::compression`] | |
 //!
 //! # Limits
 //!
@@ -64,6 +80,7 @@
 mod error;
 
 mod address;
+mod backoff;
 mod buffers;
 mod slab;
 mod sync;
@@ -94,7 +111,7 @@ mod server;
 
 pub use address::{Address, AddressError, Dialect, Target, Transport};
 pub use channel::Channel;
-pub use client::{Call, CallFuture, Client, ClientBuilder, FromReply, Pending, Reply};
+pub use client::{Call, CallFuture, Client, ClientBuilder, ClientState, FromReply, Pending, Reply};
 pub use cluster::{Cluster, ClusterBuilder};
 pub use context::Context;
 pub use describe::{MethodTypes, ServiceTypes, describe, describe_types};

@@ -4,6 +4,7 @@
 #[cfg(all(test, farcall_loom))]
 pub(crate) mod model;
 
+use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
@@ -25,7 +26,7 @@ use crate::transport::WriteHalf;
 /// Models fill it many thousand times.
 const QUEUED_MAX: usize = if cfg!(farcall_loom) { 64 } else { 1 << 20 };
 /// A send buffer that grew larger is not kept.
-const KEPT_MAX: usize = 256 << 10;
+const KEPT_MAX: usize = 2 << 20;
 
 /// A connection's state: what is to be written, and `side`, which is what only one end knows.
 pub(crate) struct Link<S> {
@@ -46,6 +47,7 @@ pub(crate) struct Sending<S> {
     closing: bool,
     writer: Option<Waker>,
     waiting_for_room: Slab<Waker>,
+    turns: Turns,
     waiting_for_idle: Option<Waker>,
     pub(crate) side: S,
 }
@@ -62,6 +64,7 @@ impl<S> Link<S> {
             closing: false,
             writer: None,
             waiting_for_room: Slab::default(),
+            turns: Turns::default(),
             waiting_for_idle: None,
             side,
         });
@@ -97,6 +100,26 @@ impl<S> Link<S> {
             Poll::Pending
         })
         .await;
+    }
+
+    /// Waits like [`Link::room`], and for everyone who began to wait for a turn before. Whoever holds the turn goes
+    /// first, and lets the next one go by dropping it.
+    pub(crate) async fn turn(&self, has_room: impl Fn(&S) -> bool) -> Turn<'_, S> {
+        let turn = Turn {
+            link: self,
+            number: self.lock().turns.enter(),
+        };
+        poll_fn(|context| {
+            let mut sending = self.lock();
+            let may_go = sending.has_room() && has_room(&sending.side);
+            if may_go && sending.turns.is_first(turn.number) {
+                return Poll::Ready(());
+            }
+            sending.turns.wait(turn.number, context.waker());
+            Poll::Pending
+        })
+        .await;
+        turn
     }
 
     /// Waits until everything queued has been handed to the kernel and `is_idle` holds of the side.
@@ -182,6 +205,58 @@ async fn write_some(
     .await
 }
 
+/// The right to go before everyone who came later.
+pub(crate) struct Turn<'a, S> {
+    link: &'a Link<S>,
+    number: u64,
+}
+
+impl<S> Drop for Turn<'_, S> {
+    fn drop(&mut self) {
+        let next = self.link.lock().turns.leave(self.number);
+        wake_all(next);
+    }
+}
+
+/// Those who wait for their turn, the first one first. Without it, whoever has just got a reply would go before those
+/// who wait, time after time.
+#[derive(Default)]
+struct Turns {
+    next: u64,
+    waiting: BTreeMap<u64, Option<Waker>>,
+}
+
+impl Turns {
+    fn enter(&mut self) -> u64 {
+        self.next += 1;
+        self.waiting.insert(self.next, None);
+        self.next
+    }
+
+    fn is_first(&self, number: u64) -> bool {
+        self.waiting
+            .first_key_value()
+            .is_none_or(|(first, _)| *first == number)
+    }
+
+    fn wait(&mut self, number: u64, waker: &Waker) {
+        if let Some(place) = self.waiting.get_mut(&number) {
+            *place = Some(waker.clone());
+        }
+    }
+
+    /// The waker of whoever is first, to look whether there is room.
+    fn first(&mut self) -> Option<Waker> {
+        self.waiting.first_entry()?.get_mut().take()
+    }
+
+    /// Ends a turn, and gives the waker of the next one's.
+    fn leave(&mut self, number: u64) -> Option<Waker> {
+        self.waiting.remove(&number);
+        self.first()
+    }
+}
+
 fn stalled(stall_max: Duration) -> io::Error {
     let text = format!("the peer took no byte for {} s", stall_max.as_secs());
     io::Error::new(io::ErrorKind::TimedOut, text)
@@ -233,6 +308,7 @@ impl<S> Sending<S> {
     pub(crate) fn close(&mut self) -> Vec<Waker> {
         self.closing = true;
         let mut wake = self.waiting_for_room.drain();
+        wake.extend(self.turns.first());
         wake.extend(self.writer.take());
         wake.extend(self.waiting_for_idle.take());
         wake
@@ -247,7 +323,14 @@ impl<S> Sending<S> {
     /// To be called when the side may have room again.
     #[must_use = "the wakers are to be woken when the lock is no longer held"]
     pub(crate) fn side_has_room(&mut self) -> Vec<Waker> {
-        self.waiting_for_room.drain()
+        let mut wake = self.waiting_for_room.drain();
+        wake.extend(self.turns.first());
+        wake
+    }
+
+    /// True while someone waits for a turn: whoever comes now goes behind.
+    pub(crate) fn has_turns(&self) -> bool {
+        !self.turns.waiting.is_empty()
     }
 
     fn queued(&self) -> usize {
@@ -283,6 +366,7 @@ impl<S> Sending<S> {
         if self.has_room() {
             self.is_full.store(false, Ordering::Relaxed);
             wake = self.waiting_for_room.drain();
+            wake.extend(self.turns.first());
         }
         if self.queued() == 0 {
             wake.extend(self.waiting_for_idle.take());

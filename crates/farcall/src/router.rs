@@ -80,7 +80,7 @@ pub struct Method {
     args: Schema,
     reply: Schema,
     /// Why it cannot be registered: its argument or its reply cannot travel.
-    unfit: Option<String>,
+    unfit: Option<Unfit>,
     handler: Box<Handler>,
     counters: Counters,
 }
@@ -215,9 +215,18 @@ impl Method {
 }
 
 /// Why values of a type cannot travel, if they cannot.
-fn unfit<T: Message>(role: &str) -> Option<String> {
+fn unfit<T: Message>(role: &str) -> Option<Unfit> {
     let error = Schema::try_of::<T>().err()?;
-    Some(format!("its {role} cannot travel: {error}"))
+    Some(Unfit {
+        path: error.path().to_owned(),
+        reason: format!("its {role} cannot travel: {error}"),
+    })
+}
+
+/// Where in an argument or a reply the type is that cannot travel, and why.
+struct Unfit {
+    path: String,
+    reason: String,
 }
 
 impl fmt::Debug for Method {
@@ -273,7 +282,9 @@ pub enum RegisterError {
     BadType {
         /// The method's whole name.
         method: String,
-        /// Which of the two, the path of the field, and the reason.
+        /// The way to the field, in the wire's names: `Order.Lines[].Price`. Empty if it is the type itself.
+        path: String,
+        /// Which of the two, the path of the field, and the reason, for people.
         reason: String,
     },
 }
@@ -287,7 +298,7 @@ impl fmt::Display for RegisterError {
             RegisterError::DuplicateMethod(name) => {
                 write!(f, "{name} is there twice: rename one of the methods")
             }
-            RegisterError::BadType { method, reason } => write!(f, "{method}: {reason}"),
+            RegisterError::BadType { method, reason, .. } => write!(f, "{method}: {reason}"),
             RegisterError::BadName(name) => write!(
                 f,
                 "{name:?} cannot stand in Service.Method: a name is not empty, has no white space, and a method has no dot"
@@ -416,9 +427,10 @@ impl Entry {
             return Err(RegisterError::BadName(method.name));
         }
         let whole = format!("{service}.{}", method.name);
-        if let Some(reason) = method.unfit {
+        if let Some(Unfit { path, reason }) = method.unfit {
             return Err(RegisterError::BadType {
                 method: whole,
+                path,
                 reason,
             });
         }

@@ -29,6 +29,7 @@ pub(crate) struct Config {
     pub(crate) handle_timeout: Option<Duration>,
     pub(crate) in_flight_max: usize,
     connections_max: usize,
+    pub(crate) connection_age_max: Option<Duration>,
     /// Dialects that are refused.
     pub(crate) without: Vec<Dialect>,
     pub(crate) without_http: bool,
@@ -137,6 +138,7 @@ impl Server {
                 handle_timeout: None,
                 in_flight_max: 256,
                 connections_max: 10_000,
+                connection_age_max: None,
                 without: Vec::new(),
                 without_http: false,
             },
@@ -343,6 +345,14 @@ impl ServerBuilder {
     /// Connections at a time. Beyond them a new one is closed at once. Default 10,000.
     pub fn connections_max(mut self, count: usize) -> ServerBuilder {
         self.config.connections_max = count;
+        self
+    }
+
+    /// Sends a connection away when it is so old, a fifth more or less at random: a farcall client is told to make its
+    /// next calls on another one, and ends it when those that run have ended. No call fails by it, and clients spread
+    /// over servers that were added behind one address. Other clients cannot be told, and stay. Default: no such age.
+    pub fn connection_age_max(mut self, age: Duration) -> ServerBuilder {
+        self.config.connection_age_max = Some(age);
         self
     }
 

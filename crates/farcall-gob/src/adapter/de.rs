@@ -1,6 +1,8 @@
 //! Reads values through `Deserialize`, guided by what the type is made of; and makes the zero of a type.
 
-use serde::de::value::{StrDeserializer, U8Deserializer};
+use std::ops::Range;
+
+use serde::de::value::StrDeserializer;
 use serde::de::{
     DeserializeOwned, DeserializeSeed, Deserializer, Error as _, IntoDeserializer, MapAccess,
     SeqAccess, Visitor,
@@ -11,6 +13,7 @@ use crate::error::Error;
 use crate::gob::Gob;
 use crate::plan::At;
 use crate::read::{Fields, Reader};
+use crate::wire;
 
 /// A bit for each tells which were sent.
 pub(super) const FIELDS_MAX: usize = 128;
@@ -40,6 +43,69 @@ struct De<'s, 'a, 'p> {
     shape: usize,
 }
 
+/// Methods that read a value if it is of the shape that is asked for, and else whatever it is.
+macro_rules! ask {
+    ($($method:ident: $shape:ident => |$r:ident| $visit:ident($value:expr);)*) => {$(
+        #[inline]
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+            match &self.traced.shapes[self.shape] {
+                Shape::$shape => {
+                    let $r = self.r;
+                    visitor.$visit($value)
+                }
+                _ => self.other_than_asked(visitor),
+            }
+        }
+    )*};
+}
+
+impl<'p> De<'_, '_, 'p> {
+    #[inline]
+    fn structure<'de, V: Visitor<'de>>(
+        self,
+        fields: &'p [(&'static str, usize)],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        let Self { r, at, traced, .. } = self;
+        // It may be in a box of its own, which serde does not tell.
+        r.charge(size_of::<V::Value>())?;
+        r.enter()?;
+        // Nearly always, both sides have the same struct: then its fields come in their order, or not at all.
+        let value = if at.is_same() {
+            let step = r.uint()?;
+            visitor.visit_map(SameFields {
+                r,
+                at,
+                traced,
+                fields,
+                next: 0,
+                step,
+            })
+        } else {
+            let steps = r.fields(at);
+            visitor.visit_map(StructFields {
+                r,
+                steps,
+                traced,
+                fields,
+                now: Now::Nothing,
+                ended: false,
+                seen: 0,
+                zero: 0,
+            })
+        };
+        r.leave();
+        value
+    }
+
+    /// Reads a value that is not what was asked for.
+    #[cold]
+    #[inline(never)]
+    fn other_than_asked<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        self.deserialize_any(visitor)
+    }
+}
+
 impl<'de, 'p> Deserializer<'de> for De<'_, '_, 'p> {
     type Error = Error;
 
@@ -57,7 +123,7 @@ impl<'de, 'p> Deserializer<'de> for De<'_, '_, 'p> {
         match &traced.shapes[shape] {
             Shape::Bool => visitor.visit_bool(r.uint()? != 0),
             Shape::Int => visitor.visit_i64(r.int()?),
-            Shape::Uint | Shape::Byte => visitor.visit_u64(r.uint()?),
+            Shape::Uint | Shape::Byte | Shape::Raw => visitor.visit_u64(r.uint()?),
             Shape::Float { single: true } => visitor.visit_f32(f32::get(r, at)?),
             Shape::Float { single: false } => visitor.visit_f64(r.float()?),
             Shape::Char => visitor.visit_char(char::get(r, at)?),
@@ -79,6 +145,10 @@ impl<'de, 'p> Deserializer<'de> for De<'_, '_, 'p> {
             }
             &Shape::Seq(elem) => {
                 let left = r.elements(1)?;
+                if let Shape::Int | Shape::Uint = traced.shapes[elem] {
+                    let signed = traced.shapes[elem] == Shape::Int;
+                    return visitor.visit_seq(Numbers::new(r, signed, left));
+                }
                 r.enter()?;
                 let value = visitor.visit_seq(Items {
                     r,
@@ -86,6 +156,7 @@ impl<'de, 'p> Deserializer<'de> for De<'_, '_, 'p> {
                     traced,
                     shape: elem,
                     left,
+                    is_first: true,
                 })?;
                 r.leave();
                 Ok(value)
@@ -104,6 +175,7 @@ impl<'de, 'p> Deserializer<'de> for De<'_, '_, 'p> {
                     traced,
                     shape: elem,
                     left,
+                    is_first: true,
                 })?;
                 r.leave();
                 Ok(value)
@@ -123,27 +195,46 @@ impl<'de, 'p> Deserializer<'de> for De<'_, '_, 'p> {
                 r.leave();
                 Ok(value)
             }
-            Shape::Struct { fields, .. } => {
-                r.enter()?;
-                let steps = r.fields(at);
-                let access = StructFields {
-                    r,
-                    steps,
-                    traced,
-                    fields,
-                    now: Now::Nothing,
-                    ended: false,
-                    seen: 0,
-                    zero: 0,
-                };
-                let value = visitor.visit_map(access)?;
-                r.leave();
-                Ok(value)
+            Shape::Struct { fields, .. } => Self {
+                r,
+                at,
+                traced,
+                shape,
             }
+            .structure(fields, visitor),
             Shape::Enum(_) => {
                 let name = text(r)?;
                 visitor.visit_enum(StrDeserializer::new(name))
             }
+        }
+    }
+
+    // What a type asks for is nearly always what it asked for when it was traced. To look at nothing else keeps the code
+    // of each type small and quick.
+    ask! {
+        deserialize_bool: Bool => |r| visit_bool(r.uint()? != 0);
+        deserialize_i8: Int => |r| visit_i64(r.int()?);
+        deserialize_i16: Int => |r| visit_i64(r.int()?);
+        deserialize_i32: Int => |r| visit_i64(r.int()?);
+        deserialize_i64: Int => |r| visit_i64(r.int()?);
+        deserialize_u8: Byte => |r| visit_u64(r.uint()?);
+        deserialize_u16: Uint => |r| visit_u64(r.uint()?);
+        deserialize_u32: Uint => |r| visit_u64(r.uint()?);
+        deserialize_u64: Uint => |r| visit_u64(r.uint()?);
+        deserialize_str: Str => |r| visit_str(text(r)?);
+        deserialize_string: Str => |r| visit_str(text(r)?);
+    }
+
+    #[inline]
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        match &self.traced.shapes[self.shape] {
+            Shape::Struct { fields, .. } => self.structure(fields, visitor),
+            _ => self.other_than_asked(visitor),
         }
     }
 
@@ -164,8 +255,7 @@ impl<'de, 'p> Deserializer<'de> for De<'_, '_, 'p> {
     }
 
     serde::forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string option unit unit_struct seq tuple
-        tuple_struct map struct enum identifier ignored_any
+        i128 u128 f32 f64 char option unit unit_struct seq tuple tuple_struct map enum identifier ignored_any
     }
 }
 
@@ -175,22 +265,58 @@ fn text<'a>(r: &mut Reader<'a>) -> Result<&'a str, Error> {
         .map_err(|_| r.out_of_range("a string is not UTF-8, as Go's need not be"))
 }
 
+/// A number that was read, as an element of a list.
+struct Number {
+    bits: u64,
+    signed: bool,
+}
+
+impl<'de> Deserializer<'de> for Number {
+    type Error = Error;
+
+    fn is_human_readable(&self) -> bool {
+        false
+    }
+
+    #[inline]
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        if self.signed {
+            visitor.visit_i64(wire::unzigzag(self.bits))
+        } else {
+            visitor.visit_u64(self.bits)
+        }
+    }
+
+    #[inline]
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct seq
+        tuple tuple_struct map struct enum identifier ignored_any
+    }
+}
+
 struct Bytes<'a>(std::slice::Iter<'a, u8>);
 
 impl<'de> SeqAccess<'de> for Bytes<'_> {
     type Error = Error;
 
+    #[inline]
     fn next_element_seed<T: DeserializeSeed<'de>>(
         &mut self,
         seed: T,
     ) -> Result<Option<T::Value>, Error> {
-        match self.0.next() {
-            Some(byte) => {
-                let byte: U8Deserializer<Error> = byte.into_deserializer();
-                seed.deserialize(byte).map(Some)
-            }
-            None => Ok(None),
-        }
+        let Some(&byte) = self.0.next() else {
+            return Ok(None);
+        };
+        let (bits, signed) = (byte.into(), false);
+        seed.deserialize(Number { bits, signed }).map(Some)
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -198,7 +324,77 @@ impl<'de> SeqAccess<'de> for Bytes<'_> {
     }
 }
 
-/// How many elements may be reserved before any has been read and counted.
+/// How many numbers of a list are read in one go.
+const NUMBERS_AT_ONCE: usize = 32;
+
+/// A list of numbers, which are read many at a time.
+struct Numbers<'s, 'a> {
+    r: &'s mut Reader<'a>,
+    signed: bool,
+    /// How many are still to be read.
+    left: usize,
+    ready: [u64; NUMBERS_AT_ONCE],
+    /// Those of them that are still to be given out.
+    turn: Range<usize>,
+}
+
+impl<'s, 'a> Numbers<'s, 'a> {
+    fn new(r: &'s mut Reader<'a>, signed: bool, left: usize) -> Self {
+        Self {
+            r,
+            signed,
+            left,
+            ready: [0; NUMBERS_AT_ONCE],
+            turn: 0..0,
+        }
+    }
+
+    /// Reads as many as there is room for, each of which will take so much memory.
+    #[inline(never)]
+    fn read_more(&mut self, memory: usize) -> Result<(), Error> {
+        let count = self.left.min(NUMBERS_AT_ONCE);
+        self.r.charge(count * memory)?;
+        self.r.cur.uints(&mut self.ready[..count], Ok)?;
+        self.left -= count;
+        self.turn = 0..count;
+        Ok(())
+    }
+}
+
+impl<'de> SeqAccess<'de> for Numbers<'_, '_> {
+    type Error = Error;
+
+    #[inline]
+    fn next_element_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, Error> {
+        if self.turn.is_empty() {
+            self.read_more(GROWTH * size_of::<T::Value>())?;
+        }
+        let Some(&bits) = self.turn.next().and_then(|turn| self.ready.get(turn)) else {
+            return Ok(None);
+        };
+        let signed = self.signed;
+        let number = seed.deserialize(Number { bits, signed });
+        number.map(Some).map_err(Error::in_element)
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some((self.left + self.turn.len()).min(HINT_MAX))
+    }
+}
+
+// How many elements are coming is not told to collections, but for numbers: they would make room for all of them at
+// once, before it is counted, and at each level of those that nest.
+
+/// Collections begin with room for four elements.
+const FIRST_ROOM: usize = 4;
+
+/// They grow by doubling, with the old place and the new one there together.
+const GROWTH: usize = 3;
+
+/// How many numbers may be reserved before they have been read and counted.
 const HINT_MAX: usize = 64;
 
 struct Items<'s, 'a, 'p> {
@@ -207,11 +403,13 @@ struct Items<'s, 'a, 'p> {
     traced: &'p Traced,
     shape: usize,
     left: usize,
+    is_first: bool,
 }
 
 impl<'de> SeqAccess<'de> for Items<'_, '_, '_> {
     type Error = Error;
 
+    #[inline]
     fn next_element_seed<T: DeserializeSeed<'de>>(
         &mut self,
         seed: T,
@@ -220,8 +418,9 @@ impl<'de> SeqAccess<'de> for Items<'_, '_, '_> {
             return Ok(None);
         }
         self.left -= 1;
-        // Collections grow by doubling, with the old place and the new one there together.
-        self.r.charge(3 * size_of::<T::Value>())?;
+        let room_for = if self.is_first { FIRST_ROOM } else { GROWTH };
+        self.is_first = false;
+        self.r.charge(room_for * size_of::<T::Value>())?;
         let item = De {
             r: self.r,
             at: self.at,
@@ -229,10 +428,6 @@ impl<'de> SeqAccess<'de> for Items<'_, '_, '_> {
             shape: self.shape,
         };
         seed.deserialize(item).map(Some).map_err(Error::in_element)
-    }
-
-    fn size_hint(&self) -> Option<usize> {
-        Some(self.left.min(HINT_MAX))
     }
 }
 
@@ -256,7 +451,8 @@ impl<'de> MapAccess<'de> for Pairs<'_, '_, '_> {
             return Ok(None);
         }
         self.left -= 1;
-        self.r.charge(4 * size_of::<K::Value>() + 16)?;
+        // Tables begin with room for four and keep a byte for each, and some.
+        self.r.charge(FIRST_ROOM * size_of::<K::Value>() + 32)?;
         let key = De {
             r: self.r,
             at: self.key_at,
@@ -267,7 +463,7 @@ impl<'de> MapAccess<'de> for Pairs<'_, '_, '_> {
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Error> {
-        self.r.charge(4 * size_of::<V::Value>())?;
+        self.r.charge(FIRST_ROOM * size_of::<V::Value>())?;
         let value = De {
             r: self.r,
             at: self.elem_at,
@@ -276,9 +472,61 @@ impl<'de> MapAccess<'de> for Pairs<'_, '_, '_> {
         };
         seed.deserialize(value).map_err(Error::in_element)
     }
+}
 
-    fn size_hint(&self) -> Option<usize> {
-        Some(self.left.min(HINT_MAX))
+/// The fields of a struct that both sides have alike: each is the next one that was sent, or zero.
+struct SameFields<'s, 'a, 'p> {
+    r: &'s mut Reader<'a>,
+    at: At<'p>,
+    traced: &'p Traced,
+    fields: &'p [(&'static str, usize)],
+    /// The number of the field whose turn it is.
+    next: usize,
+    /// How far on the next field is that was sent, counted from the one before this; 0 if there is none.
+    step: u64,
+}
+
+impl<'de> MapAccess<'de> for SameFields<'_, '_, '_> {
+    type Error = Error;
+
+    #[inline]
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, Error> {
+        match self.fields.get(self.next) {
+            Some(&(name, _)) => seed.deserialize(key(name)).map(Some),
+            None => {
+                self.r.no_more_fields(self.step, self.fields.len())?;
+                Ok(None)
+            }
+        }
+    }
+
+    #[inline]
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Error> {
+        let number = self.next;
+        let Some(&(name, shape)) = self.fields.get(number) else {
+            return Err(Error::custom("a value is asked for before its name"));
+        };
+        self.next += 1;
+        let traced = self.traced;
+        let value = if self.step == 1 {
+            let field = De {
+                r: self.r,
+                at: self.at.field(number as u32),
+                traced,
+                shape,
+            };
+            let value = seed.deserialize(field).map_err(|e| e.in_field(name))?;
+            self.step = self.r.uint()?;
+            value
+        } else {
+            self.step = self.step.saturating_sub(1);
+            let zero = Zero { traced, shape };
+            seed.deserialize(zero).map_err(|e| e.in_field(name))?
+        };
+        Ok(value)
     }
 }
 
@@ -387,7 +635,7 @@ impl<'de> Deserializer<'de> for Zero<'_> {
         match &self.traced.shapes[self.shape] {
             Shape::Bool => visitor.visit_bool(false),
             Shape::Int => visitor.visit_i64(0),
-            Shape::Uint | Shape::Byte => visitor.visit_u64(0),
+            Shape::Uint | Shape::Byte | Shape::Raw => visitor.visit_u64(0),
             Shape::Float { single: true } => visitor.visit_f32(0.0),
             Shape::Float { single: false } => visitor.visit_f64(0.0),
             Shape::Char => visitor.visit_char('\0'),

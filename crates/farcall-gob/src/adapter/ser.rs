@@ -1,5 +1,5 @@
 //! Writes values through `Serialize`, guided by what the type is made of.
-//! What it returns tells whether the value is one that a struct's field leaves out.
+//! A struct's field that writes nothing is one that is left out.
 
 use serde::ser::{
     Error as _, Serialize, SerializeMap, SerializeSeq, SerializeStruct, SerializeTuple,
@@ -16,34 +16,34 @@ pub(super) fn put<T: Serialize>(
     traced: &Traced,
     w: &mut Writer<'_>,
 ) -> Result<(), Error> {
-    value
-        .serialize(Ser {
-            w,
-            traced,
-            shape: traced.root,
-        })
-        .map(drop)
+    value.serialize(Ser {
+        w,
+        traced,
+        shape: &traced.shapes[traced.root],
+        step: 0,
+    })
 }
-
-/// True if a struct's field of this value is left out.
-type LeftOut = bool;
 
 struct Ser<'s, 'w> {
     w: &'s mut Writer<'w>,
     traced: &'s Traced,
-    shape: usize,
+    shape: &'s Shape,
+    /// If it is a struct's field, the step to it, which is written before it; else 0.
+    step: u32,
 }
 
 impl<'s, 'w> Ser<'s, 'w> {
     /// The shape, which is not that of an Option.
+    #[cfg_attr(not(debug_assertions), inline(always))]
     fn shape(&self) -> &'s Shape {
-        match &self.traced.shapes[self.shape] {
+        match self.shape {
             &Shape::Option(inner) => &self.traced.shapes[inner],
             shape => shape,
         }
     }
 
     #[cold]
+    #[inline(never)]
     fn differs<T>(&self, what: &str) -> Result<T, Error> {
         Err(Error::custom(format!(
             "it serializes as {what}, but deserializes as {:?}",
@@ -51,41 +51,74 @@ impl<'s, 'w> Ser<'s, 'w> {
         )))
     }
 
-    fn int(self, value: i64) -> Result<LeftOut, Error> {
+    /// A number that is left out if it is zero.
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    fn number(self, bits: u64, is_zero: bool) {
+        if self.step == 0 {
+            self.w.uint(bits);
+        } else if !is_zero {
+            self.w.uint_after(self.step, bits);
+        }
+    }
+
+    /// Text or bytes, which are left out if they are empty.
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    fn text(self, bytes: &[u8]) {
+        if self.step == 0 {
+            self.w.bytes(bytes);
+        } else if !bytes.is_empty() {
+            self.w.uint(self.step.into());
+            self.w.bytes(bytes);
+        }
+    }
+
+    /// Begins a value that has parts, or none.
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    fn begin(&mut self) {
+        if self.step != 0 {
+            self.w.uint(self.step.into());
+        }
+    }
+
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    fn int(self, value: i64) -> Result<(), Error> {
         match self.shape() {
             Shape::Int => {
-                self.w.int(value);
-                Ok(value == 0)
+                self.number(wire::zigzag(value), value == 0);
+                Ok(())
             }
             _ => self.differs("a signed integer"),
         }
     }
 
-    fn uint(self, value: u64) -> Result<LeftOut, Error> {
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    fn uint(self, value: u64) -> Result<(), Error> {
         match self.shape() {
             Shape::Uint | Shape::Byte => {
-                self.w.uint(value);
-                Ok(value == 0)
+                self.number(value, value == 0);
+                Ok(())
             }
             _ => self.differs("an unsigned integer"),
         }
     }
 
-    fn float(self, value: f64) -> Result<LeftOut, Error> {
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    fn float(self, value: f64) -> Result<(), Error> {
         match self.shape() {
             Shape::Float { .. } => {
-                self.w.float(value);
-                Ok(value == 0.0)
+                self.number(wire::float_bits(value), value == 0.0);
+                Ok(())
             }
             _ => self.differs("a float"),
         }
     }
 
-    fn empty_struct(self) -> Result<LeftOut, Error> {
+    fn empty_struct(mut self) -> Result<(), Error> {
         match self.shape() {
             Shape::Unit => {
+                self.begin();
                 self.w.end();
-                Ok(false)
+                Ok(())
             }
             _ => self.differs("nothing"),
         }
@@ -93,125 +126,151 @@ impl<'s, 'w> Ser<'s, 'w> {
 }
 
 impl<'s, 'w> Serializer for Ser<'s, 'w> {
-    type Ok = LeftOut;
+    type Ok = ();
     type Error = Error;
     type SerializeSeq = Items<'s, 'w>;
     type SerializeTuple = Items<'s, 'w>;
     type SerializeTupleStruct = Items<'s, 'w>;
-    type SerializeTupleVariant = serde::ser::Impossible<LeftOut, Error>;
+    type SerializeTupleVariant = serde::ser::Impossible<(), Error>;
     type SerializeMap = Items<'s, 'w>;
     type SerializeStruct = Fields<'s, 'w>;
-    type SerializeStructVariant = serde::ser::Impossible<LeftOut, Error>;
+    type SerializeStructVariant = serde::ser::Impossible<(), Error>;
 
     fn is_human_readable(&self) -> bool {
         false
     }
 
-    fn serialize_bool(self, value: bool) -> Result<LeftOut, Error> {
+    #[inline]
+    fn serialize_bool(self, value: bool) -> Result<(), Error> {
         match self.shape() {
             Shape::Bool => {
-                self.w.uint(value.into());
-                Ok(!value)
+                self.number(value.into(), !value);
+                Ok(())
             }
             _ => self.differs("a bool"),
         }
     }
 
-    fn serialize_i8(self, value: i8) -> Result<LeftOut, Error> {
+    #[inline]
+    fn serialize_i8(self, value: i8) -> Result<(), Error> {
         self.int(value.into())
     }
 
-    fn serialize_i16(self, value: i16) -> Result<LeftOut, Error> {
+    #[inline]
+    fn serialize_i16(self, value: i16) -> Result<(), Error> {
         self.int(value.into())
     }
 
-    fn serialize_i32(self, value: i32) -> Result<LeftOut, Error> {
+    #[inline]
+    fn serialize_i32(self, value: i32) -> Result<(), Error> {
         self.int(value.into())
     }
 
-    fn serialize_i64(self, value: i64) -> Result<LeftOut, Error> {
+    #[inline]
+    fn serialize_i64(self, value: i64) -> Result<(), Error> {
         self.int(value)
     }
 
-    fn serialize_u8(self, value: u8) -> Result<LeftOut, Error> {
+    #[inline]
+    fn serialize_u8(self, value: u8) -> Result<(), Error> {
+        match self.shape() {
+            Shape::Raw => {
+                self.w.byte(value);
+                Ok(())
+            }
+            _ => self.uint(value.into()),
+        }
+    }
+
+    #[inline]
+    fn serialize_u16(self, value: u16) -> Result<(), Error> {
         self.uint(value.into())
     }
 
-    fn serialize_u16(self, value: u16) -> Result<LeftOut, Error> {
+    #[inline]
+    fn serialize_u32(self, value: u32) -> Result<(), Error> {
         self.uint(value.into())
     }
 
-    fn serialize_u32(self, value: u32) -> Result<LeftOut, Error> {
-        self.uint(value.into())
-    }
-
-    fn serialize_u64(self, value: u64) -> Result<LeftOut, Error> {
+    #[inline]
+    fn serialize_u64(self, value: u64) -> Result<(), Error> {
         self.uint(value)
     }
 
-    fn serialize_f32(self, value: f32) -> Result<LeftOut, Error> {
+    #[inline]
+    fn serialize_f32(self, value: f32) -> Result<(), Error> {
         self.float(value.into())
     }
 
-    fn serialize_f64(self, value: f64) -> Result<LeftOut, Error> {
+    #[inline]
+    fn serialize_f64(self, value: f64) -> Result<(), Error> {
         self.float(value)
     }
 
-    fn serialize_char(self, value: char) -> Result<LeftOut, Error> {
+    #[inline]
+    fn serialize_char(self, value: char) -> Result<(), Error> {
         match self.shape() {
             Shape::Char => {
-                self.w.int(u32::from(value).into());
-                Ok(value == '\0')
+                let number = i64::from(u32::from(value));
+                self.number(wire::zigzag(number), value == '\0');
+                Ok(())
             }
             _ => self.differs("a char"),
         }
     }
 
-    fn serialize_str(self, value: &str) -> Result<LeftOut, Error> {
+    #[inline]
+    fn serialize_str(self, value: &str) -> Result<(), Error> {
         match self.shape() {
             Shape::Str => {
-                self.w.bytes(value.as_bytes());
-                Ok(value.is_empty())
+                self.text(value.as_bytes());
+                Ok(())
             }
             _ => self.differs("a string"),
         }
     }
 
-    fn serialize_bytes(self, value: &[u8]) -> Result<LeftOut, Error> {
+    #[inline]
+    fn serialize_bytes(self, value: &[u8]) -> Result<(), Error> {
         match self.shape() {
             Shape::Bytes => {
-                self.w.bytes(value);
-                Ok(value.is_empty())
+                self.text(value);
+                Ok(())
             }
             _ => self.differs("bytes"),
         }
     }
 
-    fn serialize_none(self) -> Result<LeftOut, Error> {
-        match &self.traced.shapes[self.shape] {
-            Shape::Option(_) => Ok(true),
+    #[inline]
+    fn serialize_none(self) -> Result<(), Error> {
+        match self.shape {
+            Shape::Option(_) => Ok(()),
             _ => self.differs("None"),
         }
     }
 
     // Some(0) is written, unlike 0.
-    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<LeftOut, Error> {
-        match self.traced.shapes[self.shape] {
-            Shape::Option(inner) => value
-                .serialize(Ser {
-                    shape: inner,
+    #[inline]
+    fn serialize_some<T: Serialize + ?Sized>(mut self, value: &T) -> Result<(), Error> {
+        match self.shape {
+            &Shape::Option(inner) => {
+                self.begin();
+                let shape = &self.traced.shapes[inner];
+                value.serialize(Ser {
+                    shape,
+                    step: 0,
                     ..self
                 })
-                .map(|_| false),
+            }
             _ => self.differs("Some"),
         }
     }
 
-    fn serialize_unit(self) -> Result<LeftOut, Error> {
+    fn serialize_unit(self) -> Result<(), Error> {
         self.empty_struct()
     }
 
-    fn serialize_unit_struct(self, _: &'static str) -> Result<LeftOut, Error> {
+    fn serialize_unit_struct(self, _: &'static str) -> Result<(), Error> {
         self.empty_struct()
     }
 
@@ -220,21 +279,22 @@ impl<'s, 'w> Serializer for Ser<'s, 'w> {
         _: &'static str,
         _: u32,
         variant: &'static str,
-    ) -> Result<LeftOut, Error> {
+    ) -> Result<(), Error> {
         match self.shape() {
             Shape::Enum(_) => {
-                self.w.bytes(variant.as_bytes());
-                Ok(variant.is_empty())
+                self.text(variant.as_bytes());
+                Ok(())
             }
             _ => self.differs("a variant of an enum"),
         }
     }
 
+    #[inline]
     fn serialize_newtype_struct<T: Serialize + ?Sized>(
         self,
         _: &'static str,
         value: &T,
-    ) -> Result<LeftOut, Error> {
+    ) -> Result<(), Error> {
         value.serialize(self)
     }
 
@@ -244,14 +304,18 @@ impl<'s, 'w> Serializer for Ser<'s, 'w> {
         _: u32,
         _: &'static str,
         _: &T,
-    ) -> Result<LeftOut, Error> {
+    ) -> Result<(), Error> {
         self.differs("a variant that holds something")
     }
 
+    #[inline]
     fn serialize_seq(self, len: Option<usize>) -> Result<Items<'s, 'w>, Error> {
         match *self.shape() {
-            Shape::Seq(elem) => Items::begin(self, [elem; 2], false, len),
-            Shape::Bytes => Items::begin(self, [RAW; 2], false, len),
+            Shape::Seq(elem) => {
+                let elem = &self.traced.shapes[elem];
+                Items::begin(self, [elem; 2], true, len)
+            }
+            Shape::Bytes => Items::begin(self, [&Shape::Raw; 2], true, len),
             _ => self.differs("a list"),
         }
     }
@@ -259,9 +323,8 @@ impl<'s, 'w> Serializer for Ser<'s, 'w> {
     fn serialize_tuple(self, len: usize) -> Result<Items<'s, 'w>, Error> {
         match *self.shape() {
             Shape::Array(elem, expected) if expected == len => {
-                let mut items = Items::begin(self, [elem; 2], false, Some(len))?;
-                items.never_left_out = true;
-                Ok(items)
+                let elem = &self.traced.shapes[elem];
+                Items::begin(self, [elem; 2], false, Some(len))
             }
             _ => self.differs("a tuple"),
         }
@@ -284,17 +347,18 @@ impl<'s, 'w> Serializer for Ser<'s, 'w> {
     fn serialize_map(self, len: Option<usize>) -> Result<Items<'s, 'w>, Error> {
         match *self.shape() {
             Shape::Map(key, elem) => {
-                let mut items = Items::begin(self, [key, elem], true, len)?;
-                items.never_left_out = true;
-                Ok(items)
+                let shapes = [key, elem].map(|part| &self.traced.shapes[part]);
+                Items::begin(self, shapes, false, len)
             }
             _ => self.differs("a map"),
         }
     }
 
-    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Fields<'s, 'w>, Error> {
+    #[inline]
+    fn serialize_struct(mut self, _: &'static str, _: usize) -> Result<Fields<'s, 'w>, Error> {
         match self.shape() {
             Shape::Struct { fields, .. } => {
+                self.begin();
                 self.w.enter()?;
                 Ok(Fields {
                     w: self.w,
@@ -319,29 +383,29 @@ impl<'s, 'w> Serializer for Ser<'s, 'w> {
     }
 }
 
-/// Stands for the shape of a byte in a list of bytes.
-const RAW: usize = usize::MAX;
-
 /// The elements of a list, a tuple or a map.
 struct Items<'s, 'w> {
     w: &'s mut Writer<'w>,
     traced: &'s Traced,
     /// Of the keys and of the elements.
-    shapes: [usize; 2],
+    shapes: [&'s Shape; 2],
     /// How many elements were announced, and where the count belongs if none were.
     announced: Option<usize>,
     start: usize,
     count: usize,
-    never_left_out: bool,
+    /// What to go back to if there are no elements and it is a field that is then left out.
+    if_empty: Option<usize>,
 }
 
 impl<'s, 'w> Items<'s, 'w> {
     fn begin(
-        ser: Ser<'s, 'w>,
-        shapes: [usize; 2],
-        never_left_out: bool,
+        mut ser: Ser<'s, 'w>,
+        shapes: [&'s Shape; 2],
+        left_out_if_empty: bool,
         len: Option<usize>,
     ) -> Result<Self, Error> {
+        let field_start = ser.w.out.len();
+        ser.begin();
         ser.w.enter()?;
         let start = ser.w.out.len();
         if let Some(len) = len {
@@ -354,41 +418,22 @@ impl<'s, 'w> Items<'s, 'w> {
             announced: len,
             start,
             count: 0,
-            never_left_out,
+            if_empty: (left_out_if_empty && ser.step != 0).then_some(field_start),
         })
     }
 
-    fn item<T: Serialize + ?Sized>(&mut self, shape: usize, value: &T) -> Result<(), Error> {
-        if shape == RAW {
-            // A byte as a number, and then the byte itself.
-            let start = self.w.out.len();
-            let byte = self
-                .traced
-                .shapes
-                .iter()
-                .position(|shape| *shape == Shape::Byte)
-                .unwrap_or(0);
-            value.serialize(Ser {
-                w: self.w,
-                traced: self.traced,
-                shape: byte,
-            })?;
-            let byte = self.w.out.last().copied().unwrap_or(0);
-            self.w.out.truncate(start);
-            self.w.out.push(byte);
-            return Ok(());
-        }
-        value
-            .serialize(Ser {
-                w: self.w,
-                traced: self.traced,
-                shape,
-            })
-            .map(drop)
-            .map_err(Error::in_element)
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    fn item<T: Serialize + ?Sized>(&mut self, shape: &'s Shape, value: &T) -> Result<(), Error> {
+        let item = Ser {
+            w: self.w,
+            traced: self.traced,
+            shape,
+            step: 0,
+        };
+        value.serialize(item).map_err(Error::in_element)
     }
 
-    fn finish(self) -> Result<LeftOut, Error> {
+    fn finish(self) -> Result<(), Error> {
         match self.announced {
             Some(len) if len == self.count => {}
             Some(len) => {
@@ -405,64 +450,71 @@ impl<'s, 'w> Items<'s, 'w> {
             }
         }
         self.w.leave();
-        Ok(self.count == 0 && !self.never_left_out)
+        if let (0, Some(field_start)) = (self.count, self.if_empty) {
+            self.w.out.truncate(field_start);
+        }
+        Ok(())
     }
 }
 
 impl SerializeSeq for Items<'_, '_> {
-    type Ok = LeftOut;
+    type Ok = ();
     type Error = Error;
 
+    #[inline]
     fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Error> {
         self.count += 1;
         self.item(self.shapes[0], value)
     }
 
-    fn end(self) -> Result<LeftOut, Error> {
+    fn end(self) -> Result<(), Error> {
         self.finish()
     }
 }
 
 impl SerializeTuple for Items<'_, '_> {
-    type Ok = LeftOut;
+    type Ok = ();
     type Error = Error;
 
+    #[inline]
     fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Error> {
         SerializeSeq::serialize_element(self, value)
     }
 
-    fn end(self) -> Result<LeftOut, Error> {
+    fn end(self) -> Result<(), Error> {
         self.finish()
     }
 }
 
 impl SerializeTupleStruct for Items<'_, '_> {
-    type Ok = LeftOut;
+    type Ok = ();
     type Error = Error;
 
     fn serialize_field<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Error> {
         SerializeSeq::serialize_element(self, value)
     }
 
-    fn end(self) -> Result<LeftOut, Error> {
+    fn end(self) -> Result<(), Error> {
         self.finish()
     }
 }
 
 impl SerializeMap for Items<'_, '_> {
-    type Ok = LeftOut;
+    type Ok = ();
     type Error = Error;
 
+    #[inline]
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Error> {
         self.count += 1;
         self.item(self.shapes[0], key)
     }
 
+    #[inline]
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Error> {
         self.item(self.shapes[1], value)
     }
 
-    fn end(self) -> Result<LeftOut, Error> {
+    fn end(self) -> Result<(), Error> {
         self.finish()
     }
 }
@@ -478,41 +530,61 @@ struct Fields<'s, 'w> {
     last: usize,
 }
 
+impl Fields<'_, '_> {
+    /// The number and the shape of a field: nearly always it is the one that is expected.
+    #[inline]
+    fn find(&self, name: &'static str) -> Result<(usize, usize), Error> {
+        match self.fields.get(self.next) {
+            // The names are mostly the same piece of the program, which need not be looked at.
+            Some(&(next, shape)) if std::ptr::eq(next, name) || next == name => {
+                Ok((self.next, shape))
+            }
+            _ => self.find_later(name),
+        }
+    }
+
+    #[cold]
+    fn find_later(&self, name: &'static str) -> Result<(usize, usize), Error> {
+        let mut later = self.fields.iter().enumerate().skip(self.next);
+        match later.find(|(_, field)| field.0 == name) {
+            Some((number, &(_, shape))) => Ok((number, shape)),
+            None => Err(Error::custom(
+                "it serializes a field that it does not deserialize, or does so too late",
+            )
+            .in_field(name)),
+        }
+    }
+}
+
 impl SerializeStruct for Fields<'_, '_> {
-    type Ok = LeftOut;
+    type Ok = ();
     type Error = Error;
 
+    #[inline]
     fn serialize_field<T: Serialize + ?Sized>(
         &mut self,
         name: &'static str,
         value: &T,
     ) -> Result<(), Error> {
-        let later = self.fields.iter().enumerate().skip(self.next);
-        let found = later.clone().find(|(_, field)| field.0 == name);
-        let Some((number, &(_, shape))) = found else {
-            return Err(Error::custom(
-                "it serializes a field that it does not deserialize, or does so too late",
-            )
-            .in_field(name));
-        };
+        let (number, shape) = self.find(name)?;
         self.next = number + 1;
         let start = self.w.out.len();
-        self.w.uint((number + 1 - self.last) as u64);
-        match value.serialize(Ser {
+        let field = Ser {
             w: self.w,
             traced: self.traced,
-            shape,
-        }) {
-            Ok(true) => self.w.out.truncate(start),
-            Ok(false) => self.last = number + 1,
-            Err(error) => return Err(error.in_field(name)),
+            shape: &self.traced.shapes[shape],
+            step: (number + 1 - self.last) as u32,
+        };
+        value.serialize(field).map_err(|e| e.in_field(name))?;
+        if self.w.out.len() > start {
+            self.last = number + 1;
         }
         Ok(())
     }
 
-    fn end(self) -> Result<LeftOut, Error> {
+    fn end(self) -> Result<(), Error> {
         self.w.end();
         self.w.leave();
-        Ok(false)
+        Ok(())
     }
 }

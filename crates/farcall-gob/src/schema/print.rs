@@ -15,6 +15,9 @@ const INLINE_DEPTH_MAX: usize = 8;
 /// places, which has parts that are, could take more than any memory. Those that come after it are given names.
 const INLINE_LEN_MAX: usize = 64 << 10;
 
+/// Types stand in a column behind fields whose names are no longer than this: one long name would widen every line.
+const ALIGNED_MAX: usize = 64;
+
 /// A longer name is cut, since it stands wherever its type is used.
 const NAME_LEN_MAX: usize = 128;
 
@@ -151,6 +154,8 @@ impl Schema {
 
 /// What differs between the two languages.
 trait Language {
+    /// The names that a type cannot be given, or that mean something else where they are used here.
+    fn reserved(&self) -> Vec<&'static str>;
     fn basic(&self, kind: &Kind) -> &'static str;
     fn array(&self, elem: &str, len: usize) -> String;
     fn slice(&self, elem: &str) -> String;
@@ -169,10 +174,11 @@ struct Definitions<'s> {
     schema: &'s Schema,
     language: &'s dyn Language,
     names: HashMap<NodeId, String>,
-    taken: HashMap<String, usize>,
+    taken: Taken,
     todo: Vec<NodeId>,
     /// How many of them are printed.
     done: usize,
+    circles: Vec<usize>,
     /// How much more text types without a name may take where they are used.
     inline_left: usize,
 }
@@ -183,9 +189,10 @@ impl<'s> Definitions<'s> {
             schema,
             language,
             names: HashMap::new(),
-            taken: HashMap::new(),
+            taken: Taken::new(&language.reserved()),
             todo: vec![],
             done: 0,
+            circles: circles(schema),
             inline_left: INLINE_LEN_MAX,
         }
     }
@@ -204,7 +211,7 @@ impl<'s> Definitions<'s> {
                 // A type without a name still needs one to be defined under.
                 _ => {
                     let ty = self.inline(root, 0);
-                    let name = self.fresh("Value");
+                    let name = self.taken.fresh("Value", "");
                     append(&mut out, &self.language.definition(&name, &ty));
                 }
             }
@@ -241,9 +248,10 @@ impl<'s> Definitions<'s> {
             .iter()
             .map(|field| {
                 let ty = self.part(field.ty, depth);
+                let contains_owner = self.circles[field.ty.ix()] == self.circles[id.ix()];
                 (
                     field.name.to_string(),
-                    self.language.field_type(ty, schema.contains(field.ty, id)),
+                    self.language.field_type(ty, contains_owner),
                 )
             })
             .collect()
@@ -308,45 +316,96 @@ impl<'s> Definitions<'s> {
         if let Some(name) = self.names.get(&id) {
             return name.clone();
         }
-        let name = self.fresh(&identifier(own_name(self.schema.node(id))));
+        let name = identifier(own_name(self.schema.node(id)));
+        let name = match &*name {
+            "" => self.taken.fresh("Type", ""),
+            name => self.taken.fresh(name, ""),
+        };
         self.names.insert(id, name.clone());
         self.todo.push(id);
         name
     }
+}
 
-    /// The name, or the name with a number if another type has it.
-    fn fresh(&mut self, name: &str) -> String {
-        let name = if name.is_empty() { "Type" } else { name };
-        let times = self.taken.entry(name.to_owned()).or_default();
-        *times += 1;
-        if *times == 1 {
-            name.to_owned()
-        } else {
-            format!("{name}{times}")
+/// The names that are in use, each with how often it was asked for.
+struct Taken(HashMap<String, usize>);
+
+impl Taken {
+    fn new(reserved: &[&str]) -> Self {
+        Self(reserved.iter().map(|&name| (name.to_owned(), 1)).collect())
+    }
+
+    /// The name, or the name with a number if it is in use.
+    fn fresh(&mut self, name: &str, before_number: &str) -> String {
+        let mut fresh = name.to_owned();
+        loop {
+            let times = self.0.entry(name.to_owned()).or_default();
+            *times += 1;
+            if *times > 1 {
+                fresh = format!("{name}{before_number}{times}");
+                if self.0.contains_key(&fresh) {
+                    continue;
+                }
+                self.0.insert(fresh.clone(), 1);
+            }
+            return fresh;
         }
     }
 }
 
-impl Schema {
-    /// Does a value of type `outer` hold a value of type `inner` without anything between that may be empty?
-    fn contains(&self, outer: NodeId, inner: NodeId) -> bool {
-        let mut seen = vec![false; self.nodes.len()];
-        let mut todo = vec![outer];
-        while let Some(id) = todo.pop() {
-            if id == inner {
-                return true;
+/// Which types hold each other with nothing between that may be empty: those that do have the same number.
+///
+/// Each type is looked at once (R. E. Tarjan's strongly connected components), and nothing goes deep: strangers draw the
+/// graph.
+fn circles(schema: &Schema) -> Vec<usize> {
+    let held = |id: NodeId| {
+        let node = schema.node(id);
+        let holds = matches!(node.kind, Kind::Struct { .. } | Kind::Array { .. });
+        node.kind.parts().filter(move |_| holds)
+    };
+    const NEW: usize = usize::MAX;
+    let mut circle = vec![NEW; schema.nodes.len()];
+    // When each was found, and the first of those that it leads to whose circle is still open.
+    let mut found = vec![NEW; schema.nodes.len()];
+    let mut first = vec![NEW; schema.nodes.len()];
+    let (mut path, mut open, mut times) = (vec![], vec![], 0);
+    for root in (0..schema.nodes.len() as u32).map(NodeId) {
+        let mut next = (found[root.ix()] == NEW).then_some(root);
+        loop {
+            if let Some(id) = next.take() {
+                (found[id.ix()], first[id.ix()]) = (times, times);
+                times += 1;
+                open.push(id);
+                path.push((id, held(id)));
             }
-            if std::mem::replace(&mut seen[id.ix()], true) {
-                continue;
-            }
-            match &self.node(id).kind {
-                Kind::Struct { fields } => todo.extend(fields.iter().map(|field| field.ty)),
-                Kind::Array { elem, .. } => todo.push(*elem),
-                _ => {}
+            let Some((id, parts)) = path.last_mut() else {
+                break;
+            };
+            let id = id.ix();
+            match parts.next() {
+                Some(part) if found[part.ix()] == NEW => next = Some(part),
+                Some(part) if circle[part.ix()] == NEW => {
+                    first[id] = first[id].min(found[part.ix()]);
+                }
+                Some(_) => {}
+                None => {
+                    path.pop();
+                    if first[id] == found[id] {
+                        while let Some(member) = open.pop() {
+                            circle[member.ix()] = id;
+                            if member.ix() == id {
+                                break;
+                            }
+                        }
+                    }
+                    if let Some((outer, _)) = path.last() {
+                        first[outer.ix()] = first[outer.ix()].min(first[id]);
+                    }
+                }
             }
         }
-        false
     }
+    circle
 }
 
 /// Adds a definition, after an empty line.
@@ -387,6 +446,21 @@ fn identifier(name: &str) -> String {
 struct Go;
 
 impl Language for Go {
+    fn reserved(&self) -> Vec<&'static str> {
+        let used = [
+            "_",
+            "any",
+            "bool",
+            "byte",
+            "complex128",
+            "float64",
+            "int",
+            "string",
+            "uint",
+        ];
+        [&used, GO_KEYWORDS].concat()
+    }
+
     fn basic(&self, kind: &Kind) -> &'static str {
         match kind {
             Kind::Bool => "bool",
@@ -429,14 +503,11 @@ impl Language for Go {
     }
 
     fn structure(&self, name: &str, fields: &[(String, String)]) -> String {
-        let width = fields
-            .iter()
-            .map(|(name, _)| name.chars().count())
-            .max()
-            .unwrap_or(0);
+        let widths = fields.iter().map(|(name, _)| name.chars().count());
+        let width = widths.filter(|&w| w <= ALIGNED_MAX).max().unwrap_or(0);
         let mut out = format!("type {name} struct {{");
         for (name, ty) in fields {
-            let pad = width - name.chars().count();
+            let pad = width.saturating_sub(name.chars().count());
             out.push_str(&format!("\n\t{name}{:pad$} {ty}", ""));
         }
         out.push_str(if fields.is_empty() { "}\n" } else { "\n}\n" });
@@ -466,6 +537,13 @@ impl Language for Go {
 struct Rust;
 
 impl Language for Rust {
+    fn reserved(&self) -> Vec<&'static str> {
+        let used = [
+            "Box", "Option", "String", "Vec", "bool", "f64", "i64", "u64",
+        ];
+        [&used, KEYWORDS, NEVER_RAW].concat()
+    }
+
     fn basic(&self, kind: &Kind) -> &'static str {
         match kind {
             Kind::Bool => "bool",
@@ -519,16 +597,11 @@ impl Language for Rust {
 
     fn structure(&self, name: &str, fields: &[(String, String)]) -> String {
         let mut out = format!("#[derive(farcall_gob::Gob)]\nstruct {name} {{");
-        let mut taken: HashMap<String, usize> = HashMap::new();
+        let mut taken = Taken::new(NEVER_RAW);
         for (name, ty) in fields {
-            let mut ident = snake(name);
-            let mut same = go_name(&ident) == *name;
-            let times = taken.entry(ident.clone()).or_default();
-            *times += 1;
-            if *times > 1 {
-                ident = format!("{ident}_{times}");
-                same = false;
-            }
+            let usual = snake(name);
+            let mut ident = taken.fresh(&usual, "_");
+            let same = ident == usual && go_name(&ident) == *name;
             if KEYWORDS.contains(&&*ident) {
                 ident.insert_str(0, "r#");
             }
@@ -609,6 +682,39 @@ const INITIALISMS: &[&str] = &[
     "UDP", "UI", "UID", "UUID", "URI", "URL", "UTF8", "VM", "XML", "XMPP", "XSRF", "XSS",
 ];
 
+/// Go's keywords.
+const GO_KEYWORDS: &[&str] = &[
+    "break",
+    "case",
+    "chan",
+    "const",
+    "continue",
+    "default",
+    "defer",
+    "else",
+    "fallthrough",
+    "for",
+    "func",
+    "go",
+    "goto",
+    "if",
+    "import",
+    "interface",
+    "map",
+    "package",
+    "range",
+    "return",
+    "select",
+    "struct",
+    "switch",
+    "type",
+    "var",
+];
+
+/// What cannot be a name in Rust, not even after `r#`.
+const NEVER_RAW: &[&str] = &["_", "Self", "crate", "self", "super"];
+
+/// Rust's other keywords.
 const KEYWORDS: &[&str] = &[
     "as", "async", "await", "box", "break", "const", "continue", "do", "dyn", "else", "enum",
     "extern", "false", "final", "fn", "for", "gen", "if", "impl", "in", "let", "loop", "macro",
@@ -727,11 +833,83 @@ mod tests {
     }
 
     #[test]
+    fn only_what_leads_back_to_its_owner_is_a_pointer() {
+        #[derive(Gob)]
+        #[allow(dead_code)]
+        struct Outer {
+            outer: Option<Box<Outer>>,
+            even: Even,
+        }
+        #[derive(Gob)]
+        #[allow(dead_code)]
+        struct Even {
+            odd: Option<Box<Odd>>,
+        }
+        #[derive(Gob)]
+        #[allow(dead_code)]
+        struct Odd {
+            evens: Vec<Even>,
+            even: [Option2; 1],
+            plain: Plain,
+        }
+        #[derive(Gob)]
+        #[allow(dead_code)]
+        struct Option2 {
+            even: Option<Box<Even>>,
+        }
+        #[derive(Gob)]
+        #[allow(dead_code)]
+        struct Plain {
+            x: i64,
+        }
+        assert_eq!(
+            Schema::of::<Outer>().to_go(),
+            "type Outer struct {\n\tOuter *Outer\n\tEven  Even\n}\n\n\
+             type Even struct {\n\tOdd *Odd\n}\n\n\
+             type Odd struct {\n\tEvens []Even\n\tEven  *[1]Option2\n\tPlain Plain\n}\n\n\
+             type Option2 struct {\n\tEven *Even\n}\n\n\
+             type Plain struct {\n\tX int\n}\n"
+        );
+    }
+
+    #[test]
     fn types_without_a_name_are_written_where_they_are_used() {
         assert_eq!(
             ladder(2, 2).to_go(),
             "type Type struct {\n\tF0 struct{F0 int; F1 int}\n\tF1 struct{F0 int; F1 int}\n}\n"
         );
+    }
+
+    #[test]
+    fn names_stay_apart_from_each_other_and_from_the_languages() {
+        let mut builder = crate::SchemaBuilder::new();
+        let field = |name: &str, ty| crate::Field {
+            name: name.into(),
+            ty,
+        };
+        let mut fields = vec![field("Self", NodeId::STRING), field("A_2", NodeId::INT)];
+        for (ix, name) in ["A", "A", "A2", "String", "type"].into_iter().enumerate() {
+            let inner = vec![field(&format!("F{ix}"), NodeId::STRING)];
+            let ty = builder.add(name, Kind::Struct { fields: inner });
+            fields.push(field(if ix < 2 { "A" } else { name }, ty));
+        }
+        let root = builder.add("Root", Kind::Struct { fields });
+        let schema = builder.finish(root);
+        let rust = schema.to_rust();
+        for line in [
+            "    #[gob(rename = \"Self\")]\n    self_2: String,",
+            "    a_2: i64,",
+            "    a: A,",
+            "    #[gob(rename = \"A\")]\n    a_3: A2,",
+            "    a2: A22,",
+            "    string: String2,",
+            "struct String2 {",
+        ] {
+            assert!(rust.contains(line), "{line}: {rust}");
+        }
+        let go = schema.to_go();
+        assert!(go.contains("\ttype   type2\n"), "{go}");
+        assert!(go.contains("\ntype type2 struct {"), "{go}");
     }
 
     /// The derive has the same list, in a crate that cannot be asked for it.

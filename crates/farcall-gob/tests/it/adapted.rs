@@ -257,3 +257,197 @@ fn types_that_cannot_be_adapted_say_why_and_where() {
     );
     assert!(out.is_empty());
 }
+
+/// A type that is adapted and derived at once: both must mean the same by it.
+#[derive(Gob, Serialize, Deserialize, Debug, PartialEq, Clone, Default)]
+struct Twin {
+    flag: bool,
+    small: i8,
+    big: i64,
+    byte: u8,
+    wide: u64,
+    single: f32,
+    double: f64,
+    letter: char,
+    text: String,
+    bytes: Vec<u8>,
+    ints: Vec<i32>,
+    uints: Vec<u64>,
+    array: [i16; 3],
+    unit: (),
+    maybe: Option<i64>,
+    maybe_text: Option<String>,
+    point: Point,
+    next: Option<Box<Twin>>,
+    list: Vec<Twin>,
+    map: BTreeMap<String, Point>,
+    by_number: BTreeMap<i64, Vec<String>>,
+    ids: Vec<UserId>,
+    raws: Vec<Raw>,
+    nested: Vec<Vec<u8>>,
+    grade: Grade,
+}
+
+#[derive(Gob, Serialize, Deserialize, Debug, PartialEq, Clone, Default)]
+struct Point {
+    x: i64,
+    y: i64,
+}
+
+#[derive(Gob, Serialize, Deserialize, Debug, PartialEq, Clone, Default)]
+struct UserId(i64);
+
+#[derive(Gob, Serialize, Deserialize, Debug, PartialEq, Clone, Default)]
+struct Raw(u8);
+
+#[derive(Gob, Serialize, Deserialize, Debug, PartialEq, Clone, Default)]
+#[gob(as = "string")]
+enum Grade {
+    #[default]
+    #[gob(rename = "")]
+    #[serde(rename = "")]
+    Unset,
+    Good,
+}
+
+/// Some of its fields in another order, as an older sender might have them, and one that it lacks.
+#[derive(Gob, Debug)]
+struct Older {
+    list: Vec<Twin>,
+    gone: Vec<String>,
+    text: String,
+    flag: bool,
+    raws: Vec<Raw>,
+    point: Point,
+    ints: Vec<i32>,
+}
+
+struct Random(fastrand::Rng);
+
+impl Random {
+    /// Often 0, and of all lengths.
+    fn bits(&mut self) -> u64 {
+        match self.0.u32(..4) {
+            0 => 0,
+            _ => self.0.u64(..) >> self.0.u32(..64),
+        }
+    }
+
+    fn int(&mut self) -> i64 {
+        self.bits() as i64 * [1, -1][self.0.usize(..2)]
+    }
+
+    fn text(&mut self) -> String {
+        (0..self.0.usize(..4)).map(|_| self.0.char(..)).collect()
+    }
+
+    fn list<T>(&mut self, mut item: impl FnMut(&mut Self) -> T) -> Vec<T> {
+        // Also more than are read in one go.
+        let len = match self.0.u32(..8) {
+            0 => self.0.usize(..100),
+            _ => self.0.usize(..4),
+        };
+        (0..len).map(|_| item(self)).collect()
+    }
+
+    fn maybe<T>(&mut self, item: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        self.0.bool().then(|| item(self))
+    }
+
+    fn point(&mut self) -> Point {
+        let (x, y) = (self.int(), self.int());
+        Point { x, y }
+    }
+
+    fn twin(&mut self, depth: usize) -> Twin {
+        let inner = |random: &mut Self| random.twin(depth + 1);
+        Twin {
+            flag: self.0.bool(),
+            small: self.int() as i8,
+            big: self.int(),
+            byte: self.bits() as u8,
+            wide: self.bits(),
+            single: f32::from_bits(self.bits() as u32),
+            double: f64::from_bits(self.0.u64(..)),
+            letter: self.0.char(..),
+            text: self.text(),
+            bytes: self.list(|random| random.0.u8(..)),
+            ints: self.list(|random| random.int() as i32),
+            uints: self.list(Self::bits),
+            array: [0; 3].map(|_| self.int() as i16),
+            unit: (),
+            maybe: self.maybe(Self::int),
+            maybe_text: self.maybe(Self::text),
+            point: self.point(),
+            next: match depth {
+                0..3 => self.maybe(inner).map(Box::new),
+                _ => None,
+            },
+            list: match depth {
+                0 if self.0.u32(..4) == 0 => self.list(inner),
+                _ => vec![],
+            },
+            map: self
+                .list(|random| (random.text(), random.point()))
+                .into_iter()
+                .collect(),
+            by_number: self
+                .list(|random| (random.int(), random.list(Self::text)))
+                .into_iter()
+                .collect(),
+            ids: self.list(|random| UserId(random.int())),
+            raws: self.list(|random| Raw(random.0.u8(..))),
+            nested: self.list(|random| random.list(|random| random.0.u8(..))),
+            grade: [Grade::Unset, Grade::Good][self.0.usize(..2)].clone(),
+        }
+    }
+}
+
+#[test]
+fn an_adapted_type_and_its_derived_twin_write_the_same_bytes_and_read_each_other() {
+    let (adapted, derived) = (Schema::of::<Serde<Twin>>(), Schema::of::<Twin>());
+    assert_eq!(adapted.to_go(), derived.to_go());
+    let limits = Limits::trusting;
+    let (mut by_serde, mut by_gob) = (Encoder::new(), Encoder::new());
+    let (mut serde_decoder, mut gob_decoder) = (Decoder::new(limits()), Decoder::new(limits()));
+    let (mut old_encoder, mut old_decoder) = (Encoder::new(), Decoder::new(limits()));
+    for seed in 0..1_000 {
+        let mut random = Random(fastrand::Rng::with_seed(seed));
+        let twin = random.twin(0);
+        let [mut out, mut gob_out, mut old_out] = [const { vec![] }; 3];
+        by_serde.encode(&Serde(twin.clone()), &mut out).unwrap();
+        by_gob.encode(&twin, &mut gob_out).unwrap();
+        let value = |decoder: &mut Decoder, out: &[u8]| {
+            let mut at = 0;
+            loop {
+                match decoder.next(&out[at..]).unwrap() {
+                    Next::Value { raw, .. } => return raw.to_vec(),
+                    Next::More { consumed, .. } => at += consumed,
+                }
+            }
+        };
+        let raw = value(&mut serde_decoder, &out);
+        assert_eq!(raw, value(&mut gob_decoder, &gob_out), "seed {seed}");
+        // NaN is not equal to itself, so what was read is compared by what it is written as.
+        let again = |twin: &Twin| sent(twin);
+        let from_serde: Twin = serde_decoder.decode(&raw).unwrap();
+        let from_gob: Serde<Twin> = gob_decoder.decode(&raw).unwrap();
+        assert_eq!(again(&from_serde), again(&twin), "seed {seed}");
+        assert_eq!(again(&from_gob.0), again(&twin), "seed {seed}");
+
+        let older = Older {
+            list: twin.list,
+            gone: random.list(Random::text),
+            text: twin.text,
+            flag: twin.flag,
+            raws: twin.raws,
+            point: twin.point,
+            ints: twin.ints,
+        };
+        old_encoder.encode(&older, &mut old_out).unwrap();
+        let raw = value(&mut old_decoder, &old_out);
+        let adapted: Serde<Twin> = old_decoder.decode(&raw).unwrap();
+        let derived: Twin = old_decoder.decode(&raw).unwrap();
+        assert_eq!(again(&adapted.0), again(&derived), "seed {seed}");
+    }
+}

@@ -245,6 +245,38 @@ fn elements_that_are_large_in_memory_only_are_bounded() {
     assert_eq!(survives::<Vec<String>>(&empty_strings)[2], None);
 }
 
+/// Lists and maps that announce many large elements and then nest, so that all of them are open at a time.
+#[cfg(feature = "serde")]
+#[test]
+fn announced_elements_of_adapted_types_take_nothing_in_advance() {
+    #[derive(serde::Serialize, serde::Deserialize, Default)]
+    struct Tree {
+        kids: Vec<Tree>,
+        by_name: std::collections::HashMap<String, Tree>,
+        large: [u64; 32],
+    }
+    type Adapted = farcall_gob::Serde<Tree>;
+    let mut definitions = vec![];
+    let tree = Adapted::default();
+    Encoder::new().encode(&tree, &mut definitions).unwrap();
+    let mut warm = Decoder::new(Limits::default());
+    let mut at = 0;
+    while let Next::Value { consumed, raw } = warm.next(&definitions[at..]).unwrap() {
+        warm.decode::<Adapted>(raw).unwrap();
+        at += consumed;
+    }
+    for step in [&[1, 64][..], &[2, 64, 0]] {
+        let nested = [&step.repeat(500)[..], &[0; 200]].concat();
+        let message = value(64, &nested);
+        let Next::Value { raw, .. } = warm.next(&message).unwrap() else {
+            panic!("it is whole")
+        };
+        let raw = raw.to_vec();
+        let taken = peak(|| drop(warm.decode::<Adapted>(&raw)));
+        assert!(taken <= allowed(&raw), "{taken} for {}", raw.len());
+    }
+}
+
 #[test]
 fn limits_can_be_raised() {
     let mut list = vec![0];
@@ -290,6 +322,90 @@ fn floods_of_definitions_are_bounded() {
 }
 
 #[test]
+fn definitions_without_end_are_refused() {
+    // Few enough types, and few enough fields in each.
+    let fields: Vec<_> = (0..500).map(|_| ("F", 2)).collect();
+    let limits = Limits::default();
+    let (mut refused, mut sent) = (None, vec![]);
+    let taken = peak(|| {
+        let mut decoder = Decoder::new(limits.clone());
+        for id in 64..64 + 9_000 {
+            sent.push(struct_of(id, &fields));
+            if let Err(error) = decoder.next(sent.last().unwrap()) {
+                refused = Some(error);
+                break;
+            }
+        }
+    });
+    let refused = refused.expect("the definitions take more memory than anyone has asked for");
+    assert_eq!(refused.kind(), ErrorKind::Limit);
+    assert!(
+        refused.to_string().contains("Limits::definitions"),
+        "{refused}"
+    );
+    let sent: usize = sent.iter().map(Vec::len).sum();
+    assert!((limits.definitions..limits.definitions + 4_096).contains(&sent));
+    assert!(taken < 17 * sent as u64, "{taken}");
+}
+
+/// What the types of a stream look like to people, of its last value; printed in a part of the time that all have.
+#[track_caller]
+fn printed(stream: &[u8]) -> [String; 3] {
+    let mut printed = None;
+    let limits = Limits {
+        memory_base: 64 << 20,
+        ..Limits::default()
+    };
+    each_value(stream, limits, |decoder, raw| {
+        let schema = decoder.schema_of_value(raw).unwrap();
+        let start = Instant::now();
+        printed = Some([schema.to_go(), schema.to_rust(), schema.to_string()]);
+        let took = start.elapsed();
+        assert!(took < TIME_MAX / 6, "it took {took:?}");
+    })
+    .unwrap();
+    printed.unwrap()
+}
+
+#[test]
+fn definitions_are_printed_in_the_time_that_they_take_to_read() {
+    // A struct of many fields, each of which leads through a long chain of structs, and the chain does not come back.
+    let mut stream = vec![];
+    let last = 64 + 9_000;
+    for id in 65..last {
+        stream.extend(struct_of(id, &[("F", id + 1)]));
+    }
+    stream.extend(struct_of(last, &[("F", 2)]));
+    let fields: Vec<_> = (0..9_900).map(|_| ("F", 65)).collect();
+    stream.extend(struct_of(64, &fields));
+    stream.extend(value(64, &[0]));
+    let [go, rust, _] = printed(&stream);
+    assert!(!go.contains('*') && !rust.contains("Option"));
+    // The same, but it does: now all of them are pointers.
+    let mut stream = vec![];
+    for id in 65..last {
+        stream.extend(struct_of(id, &[("F", id + 1)]));
+    }
+    stream.extend(struct_of(last, &[("F", 64)]));
+    stream.extend(struct_of(64, &fields));
+    stream.extend(value(64, &[0]));
+    let [go, ..] = printed(&stream);
+    let mut fields = go.lines().filter(|line| line.starts_with("\tF"));
+    assert!(fields.all(|line| line.starts_with("\tF *")));
+}
+
+#[test]
+fn one_long_name_does_not_widen_the_others() {
+    // Longer than what the standard library can pad to, too.
+    let long = "F".repeat(100_000);
+    let mut fields: Vec<_> = (0..5_000).map(|_| ("F", 2)).collect();
+    fields.push((&long, 2));
+    let stream = [struct_of(64, &fields), value(64, &[0])].concat();
+    let [go, rust, line] = printed(&stream);
+    assert!(go.len() < 200_000 && rust.len() < 1_000_000 && line.len() < 100_000);
+}
+
+#[test]
 fn values_in_many_pieces_take_time_for_each_piece_only() {
     // An []any of which each element brings a type along, so that each closes a message.
     let count = if cfg!(debug_assertions) { 2_000 } else { 9_000 };
@@ -332,6 +448,21 @@ fn values_in_many_pieces_take_time_for_each_piece_only() {
         }
     });
     assert_eq!(found, 1);
+}
+
+#[test]
+fn a_number_of_fields_alone_costs_nothing() {
+    let mut definition = vec![];
+    int(&mut definition, -64);
+    definition.extend_from_slice(&[3, 2]); // StructT, its Field
+    uint(&mut definition, 10_000);
+    definition.extend([0; 10_000]);
+    let stream = message(&definition);
+    let taken = peak(|| {
+        let error = Decoder::new(Limits::default()).next(&stream).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+    });
+    assert!(taken < 16 << 10, "{taken}");
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use farcall_gob::{Encoder, Gob, Kind, Limits, Schema, Value};
+use farcall_gob::{
+    Encoder, ErrorKind, Field, Gob, Kind, Limits, NodeId, Schema, SchemaBuilder, Value,
+};
 use serde_json::{Value as Json, json};
 
 use crate::vectors::{each_value, records};
@@ -45,7 +47,7 @@ fn values_come_back_from_their_canonical_form() {
                 assert_eq!(back.to_canonical_json(), text, "{}", record.name);
                 // And the form for people does not fail either.
                 let mut filled = value;
-                filled.fill_zeros(&schema);
+                filled.fill_zeros(&schema, usize::MAX).unwrap();
                 filled.to_plain_json();
             })
             .unwrap();
@@ -166,12 +168,54 @@ fn values_become_json_for_people() {
     Encoder::new().encode(&order, &mut stream).unwrap();
     each_value(&stream, Limits::default(), |decoder, raw| {
         let mut value = decoder.decode_value(raw).unwrap();
-        value.fill_zeros(&decoder.schema_of_value(raw).unwrap());
+        let memory = decoder.limits().memory_for(raw.len());
+        value
+            .fill_zeros(&decoder.schema_of_value(raw).unwrap(), memory)
+            .unwrap();
         let expected = json!({
             "OrderID": 1, "Note": "", "Paid": false, "Price": "+Inf", "Data": "AQ==", "Lines": [], "ByName": {},
             "ByNumber": {"2": "x"}, "Any": null, "First": {"Count": 0}, "Pair": [0, 0],
         });
         assert_eq!(value.to_plain_json(), expected);
+    })
+    .unwrap();
+}
+
+#[test]
+fn zeros_that_were_not_sent_take_no_more_memory_than_allowed() {
+    // A list of structs that are a byte each on the wire, of a hundred fields.
+    let mut builder = SchemaBuilder::new();
+    let field = |number| Field {
+        name: format!("Field{number}").into(),
+        ty: NodeId::STRING,
+    };
+    let wide = Kind::Struct {
+        fields: (0..100).map(field).collect(),
+    };
+    let wide = builder.add("Wide", wide);
+    let list = builder.add("", Kind::Slice { elem: wide });
+    let schema = builder.finish(list);
+    let sent = Value::List(vec![Value::Struct(vec![].into()); 3_000].into());
+    let mut stream = vec![];
+    Encoder::new()
+        .encode_value(&sent, &schema, &mut stream)
+        .unwrap();
+    let limits = Limits {
+        memory_base: 1 << 20,
+        ..Limits::default()
+    };
+    each_value(&stream, limits.clone(), |decoder, raw| {
+        let memory = decoder.limits().memory_for(raw.len());
+        let mut value = decoder.decode_value(raw).unwrap();
+        let taken = allocation_counter::measure(|| {
+            let error = value.fill_zeros(&schema, memory).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Limit);
+        });
+        assert!(taken.bytes_max <= memory as u64, "{taken:?}");
+        let mut value = decoder.decode_value(raw).unwrap();
+        value.fill_zeros(&schema, 64 << 20).unwrap();
+        let text = value.to_plain_json().to_string();
+        assert_eq!(text.matches("Field99").count(), 3_000);
     })
     .unwrap();
 }

@@ -33,6 +33,8 @@ const LENGTH_LEN: usize = 4;
 pub(super) struct Reader {
     pub(super) codec: Codec,
     pub(super) header: Header,
+    /// The header holds more than a Seq and a method: most have no more, and need not be emptied for the next one.
+    has_more: bool,
     len_max: usize,
 }
 
@@ -41,6 +43,7 @@ impl Reader {
         Reader {
             codec,
             header: Header::default(),
+            has_more: false,
             len_max: limits.message_len_max,
         }
     }
@@ -63,8 +66,7 @@ impl Reader {
         let Some(frame) = rest.get(..length) else {
             return Ok(more(length - rest.len()));
         };
-        let body = read_header(frame, &mut self.header)
-            .ok_or_else(|| Violation::new("a frame's header is malformed"))??;
+        let body = self.read_header(frame)?;
         Ok(Step::Message {
             consumed: LENGTH_LEN + length,
             body,
@@ -74,24 +76,48 @@ impl Reader {
     pub(super) fn body<'a>(&self, raw: &'a [u8]) -> BodyRef<'a> {
         BodyRef::Binary(self.codec, raw)
     }
+
+    /// Reads a header and gives what follows it.
+    fn read_header<'a>(&mut self, frame: &'a [u8]) -> Result<&'a [u8], Violation> {
+        let header = &mut self.header;
+        if std::mem::take(&mut self.has_more) {
+            header.clear();
+        }
+        let Some((&[kind, present], mut rest)) = frame.split_first_chunk() else {
+            return Err(malformed());
+        };
+        header.seq = varint(&mut rest).ok_or_else(malformed)?;
+        match present & METHOD {
+            0 => header.service_method.clear(),
+            _ => {
+                let method = chunk(&mut rest).ok_or_else(malformed)?;
+                // The next request often asks for the same one.
+                if method != header.service_method.as_bytes() {
+                    let method = std::str::from_utf8(method).map_err(|_| malformed())?;
+                    header.service_method.clear();
+                    header.service_method.push_str(method);
+                }
+            }
+        }
+        if kind == 0 && present & !METHOD == 0 {
+            return Ok(rest);
+        }
+        self.has_more = true;
+        header.kind = Kind::from_number(kind.into())?;
+        if present & !KNOWN != 0 {
+            let text = format!("a frame has members that are not known: {present:#04x}");
+            return Err(Violation::new(text));
+        }
+        read_more(present, rest, header).ok_or_else(malformed)
+    }
 }
 
-/// Reads a header and gives what follows it. `None` where the frame ends too early or text is not UTF-8.
-fn read_header<'a>(frame: &'a [u8], header: &mut Header) -> Option<Result<&'a [u8], Violation>> {
-    header.clear();
-    let (&[kind, present], mut rest) = frame.split_first_chunk()?;
-    header.kind = match Kind::from_number(kind.into()) {
-        Ok(kind) => kind,
-        Err(violation) => return Some(Err(violation)),
-    };
-    if present & !KNOWN != 0 {
-        let text = format!("a frame has members that are not known: {present:#04x}");
-        return Some(Err(Violation::new(text)));
-    }
-    header.seq = varint(&mut rest)?;
-    if present & METHOD != 0 {
-        header.service_method.push_str(text(&mut rest)?);
-    }
+fn malformed() -> Violation {
+    Violation::new("a frame's header is malformed")
+}
+
+/// Reads what few headers have. `None` where the frame ends too early or text is not UTF-8.
+fn read_more<'a>(present: u8, mut rest: &'a [u8], header: &mut Header) -> Option<&'a [u8]> {
     if present & TIMEOUT != 0 {
         header.timeout_ns = varint(&mut rest)?;
     }
@@ -121,18 +147,27 @@ fn read_header<'a>(frame: &'a [u8], header: &mut Header) -> Option<Result<&'a [u
         rest = after;
         header.flags = Flags::from_bits(flags.into());
     }
-    Some(Ok(rest))
+    Some(rest)
+}
+
+/// Bytes with their length before them.
+fn chunk<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let len = usize::try_from(varint(rest)?).ok()?;
+    let (chunk, after) = rest.split_at_checked(len)?;
+    *rest = after;
+    Some(chunk)
 }
 
 fn text<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
-    let len = usize::try_from(varint(rest)?).ok()?;
-    let (text, after) = rest.split_at_checked(len)?;
-    *rest = after;
-    std::str::from_utf8(text).ok()
+    std::str::from_utf8(chunk(rest)?).ok()
 }
 
 /// Reads a number of at most 64 bits.
 pub(crate) fn varint(rest: &mut &[u8]) -> Option<u64> {
+    if let [byte @ ..0x80, after @ ..] = *rest {
+        *rest = after;
+        return Some(u64::from(*byte));
+    }
     let mut number = 0_u64;
     for shift in (0..64).step_by(7) {
         let (&byte, after) = rest.split_first()?;
@@ -150,12 +185,25 @@ pub(crate) fn varint(rest: &mut &[u8]) -> Option<u64> {
     None
 }
 
-pub(crate) fn put_varint(mut number: u64, out: &mut Vec<u8>) {
+/// The bytes that any number of 64 bits fits into.
+const VARINT_MAX: usize = 10;
+
+pub(crate) fn put_varint(number: u64, out: &mut Vec<u8>) {
+    let mut bytes = [0; VARINT_MAX];
+    let len = varint_into(number, &mut bytes);
+    out.extend_from_slice(&bytes[..len]);
+}
+
+/// Writes a number into `out`, which must have room for any, and gives its length.
+fn varint_into(mut number: u64, out: &mut [u8]) -> usize {
+    let mut len = 0;
     while number >= 0x80 {
-        out.push(number as u8 | 0x80);
+        out[len] = number as u8 | 0x80;
         number >>= 7;
+        len += 1;
     }
-    out.push(number as u8);
+    out[len] = number as u8;
+    len + 1
 }
 
 pub(super) struct Writer {
@@ -173,7 +221,6 @@ impl Writer {
 
     pub(super) fn write(&mut self, body: Body<'_>, out: &mut Vec<u8>) -> Result<(), EncodeError> {
         let start = out.len();
-        out.extend_from_slice(&[0; LENGTH_LEN]);
         write_header(&self.header, out);
         body.to_binary(self.codec, out)?;
         write_length(start, out)
@@ -193,7 +240,6 @@ impl Writer {
             self.header.flags |= Flags::COMPRESSED;
         }
         let start = out.len();
-        out.extend_from_slice(&[0; LENGTH_LEN]);
         write_header(&self.header, out);
         match packed {
             Packed::Smaller(bytes) => out.extend_from_slice(&bytes),
@@ -213,23 +259,37 @@ fn write_length(start: usize, out: &mut [u8]) -> Result<(), EncodeError> {
     Ok(())
 }
 
+/// Writes the header, behind room for the frame's length.
 fn write_header(header: &Header, out: &mut Vec<u8>) {
     let bit = |is_there: bool, bit| if is_there { bit } else { 0 };
-    let present = bit(!header.service_method.is_empty(), METHOD)
-        | bit(header.timeout_ns > 0, TIMEOUT)
+    let more = bit(header.timeout_ns > 0, TIMEOUT)
         | bit(!header.error.is_empty(), ERROR)
         | bit(header.load != Load::default(), LOAD)
         | bit(!header.metadata.is_empty(), META)
         | bit(header.flags != Flags::default(), FLAGS);
+    let method = header.service_method.as_bytes();
+    // Put together first and appended once: that is what most headers are.
+    let mut front = [0; LENGTH_LEN + 2 + 2 * VARINT_MAX];
+    front[LENGTH_LEN] = header.kind.number();
+    front[LENGTH_LEN + 1] = more | bit(!method.is_empty(), METHOD);
+    let mut len = LENGTH_LEN + 2;
+    len += varint_into(header.seq, &mut front[len..]);
+    if !method.is_empty() {
+        len += varint_into(method.len() as u64, &mut front[len..]);
+    }
+    out.extend_from_slice(&front[..len]);
+    out.extend_from_slice(method);
+    if more != 0 {
+        write_more(header, more, out);
+    }
+}
+
+/// Writes what few headers have.
+fn write_more(header: &Header, present: u8, out: &mut Vec<u8>) {
     let put_text = |text: &str, out: &mut Vec<u8>| {
         put_varint(text.len() as u64, out);
         out.extend_from_slice(text.as_bytes());
     };
-    out.extend_from_slice(&[header.kind.number(), present]);
-    put_varint(header.seq, out);
-    if present & METHOD != 0 {
-        put_text(&header.service_method, out);
-    }
     if present & TIMEOUT != 0 {
         put_varint(header.timeout_ns, out);
     }

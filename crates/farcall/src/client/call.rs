@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use farcall_wire::{Body, BodyRef, Code, Message};
 
-use super::connection::{Connection, NotBegun, Received};
-use crate::channel::Via;
+use super::connection::{CallTurn, Connection, NotBegun, Received};
+use crate::channel::{Attempts, Begun, BegunByCluster, Via};
 use crate::{Error, Result};
 
 /// What a caller can say about one call.
@@ -18,6 +18,8 @@ use crate::{Error, Result};
 pub(crate) struct CallOptions {
     pub(crate) timeout: Option<Duration>,
     pub(crate) metadata: Vec<(String, String)>,
+    /// Waits for a connection rather than fail for want of one, whatever the client's setting.
+    pub(crate) wait_for_ready: bool,
     /// The call does not end with the handler that makes it.
     pub(crate) is_detached: bool,
     pub(crate) is_idempotent: bool,
@@ -62,6 +64,13 @@ impl<'a, R> Call<'a, R> {
     /// included. The server is told how much time is left.
     pub fn timeout(mut self, limit: Duration) -> Call<'a, R> {
         self.options.timeout = Some(limit);
+        self
+    }
+
+    /// Waits until there is a connection, for as long as the call's deadline allows, where the call would otherwise end
+    /// with [`Code::Unavailable`] because the server cannot be reached. See [`crate::ClientBuilder::wait_for_ready`].
+    pub fn wait_for_ready(mut self) -> Call<'a, R> {
+        self.options.wait_for_ready = true;
         self
     }
 
@@ -164,9 +173,33 @@ enum Stage<'a, R> {
     New(Call<'a, R>),
     /// The request is queued on an open connection: the common case, which allocates nothing.
     Sent(InFlight),
+    /// The same through a cluster: the call may have to go to another server.
+    SentByCluster(Call<'a, R>, BegunByCluster),
     /// A connection is to be made first, or a server to be chosen.
     Slow(Pin<Box<dyn Future<Output = Result<RawReply>> + Send + 'a>>),
     Over,
+}
+
+impl<'a, R> Stage<'a, R> {
+    fn take(&mut self) -> Stage<'a, R> {
+        std::mem::replace(self, Stage::Over)
+    }
+
+    /// Makes the call without haste, after the attempts that were made.
+    fn go_on(&mut self, attempts: Option<Attempts>) {
+        let (Stage::New(call) | Stage::SentByCluster(call, _)) = self.take() else {
+            return;
+        };
+        let Call {
+            via,
+            method,
+            body,
+            options,
+            ..
+        } = call;
+        let calling = async move { via.invoke(attempts, method, body, &options).await };
+        *self = Stage::Slow(Box::pin(calling));
+    }
 }
 
 // Nothing in it is pinned in place: the one future inside is boxed.
@@ -178,19 +211,15 @@ impl<R: FromReply> Future for CallFuture<'_, R> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<R>> {
         loop {
             let raw = match &mut self.0 {
-                Stage::New(_) => {
-                    let Stage::New(call) = std::mem::replace(&mut self.0, Stage::Over) else {
-                        continue;
-                    };
-                    let Call {
-                        via,
-                        method,
-                        body,
-                        options,
-                        ..
-                    } = call;
-                    match via.begin_now(method, body, &options, Some(context.waker())) {
-                        Some(Ok(in_flight)) => {
+                Stage::New(Call {
+                    via,
+                    method,
+                    body,
+                    options,
+                    ..
+                }) => {
+                    match via.begin_now(method, *body, options, Some(context.waker())) {
+                        Ok(Ok(Begun::ByClient(in_flight))) => {
                             let waits = in_flight.waits_for_reply();
                             self.0 = Stage::Sent(in_flight);
                             // The reply wakes this task: there is no need to look for it now.
@@ -198,15 +227,31 @@ impl<R: FromReply> Future for CallFuture<'_, R> {
                                 return Poll::Pending;
                             }
                         }
-                        Some(Err(error)) => return Poll::Ready(Err(error)),
-                        None => {
-                            let invoking = async move { via.invoke(method, body, &options).await };
-                            self.0 = Stage::Slow(Box::pin(invoking));
+                        Ok(Ok(Begun::ByCluster(begun))) => {
+                            let waits = begun.waits_for_reply();
+                            if let Stage::New(call) = self.0.take() {
+                                self.0 = Stage::SentByCluster(call, begun);
+                            }
+                            if waits {
+                                return Poll::Pending;
+                            }
                         }
+                        Ok(Err(error)) => {
+                            self.0 = Stage::Over;
+                            return Poll::Ready(Err(error));
+                        }
+                        Err(attempts) => self.0.go_on(attempts),
                     }
                     continue;
                 }
                 Stage::Sent(in_flight) => ready!(Pin::new(in_flight).poll(context)),
+                Stage::SentByCluster(_, begun) => match ready!(begun.poll(context)) {
+                    Ok(outcome) => outcome,
+                    Err(attempts) => {
+                        self.0.go_on(Some(attempts));
+                        continue;
+                    }
+                },
                 Stage::Slow(invoking) => ready!(invoking.as_mut().poll(context)),
                 Stage::Over => panic!("a call was polled after its end"),
             };
@@ -282,8 +327,9 @@ impl InFlight {
         options: &CallOptions,
         deadline: Option<Instant>,
         waker: Option<&Waker>,
+        turn: Option<&CallTurn<'_>>,
     ) -> Result<InFlight, NotBegun> {
-        let seq = connection.begin(method, body, options, deadline, waker)?;
+        let seq = connection.begin(method, body, options, deadline, waker, turn)?;
         Ok(InFlight {
             connection: seq.is_some().then_some(connection),
             seq: seq.unwrap_or_default(),

@@ -20,7 +20,7 @@ use tokio::time::timeout;
 use super::{CallOptions, Config};
 use crate::buffers::Kept;
 use crate::inbox::Inbox;
-use crate::link::{Link, Sending, now, wake_all};
+use crate::link::{Link, Sending, Turn, now, wake_all};
 use crate::transport::{ReadHalf, Stream};
 use crate::{Address, Dialect, Error, Reached, Result, Transport};
 
@@ -33,6 +33,8 @@ const LINGER: Duration = Duration::from_secs(2);
 const WAKE_KEPT_MAX: usize = 32;
 /// A Seq that no call on farcall's own protocol gets.
 const NO_CALL: u64 = 0;
+/// A connection that was open for so long was of use even if nobody called.
+const OF_USE_AFTER: Duration = Duration::from_secs(10);
 
 /// What a call ends with: its reply, or why there is none.
 type Outcome = Result<Received>;
@@ -52,16 +54,22 @@ pub(crate) struct Connection {
     peer: String,
     /// Tells the timing task that a deadline is earlier than those it knew.
     earlier: Notify,
+    /// Tells whoever keeps the connection from growing old that it is lost.
+    lost: Notify,
 }
 
 /// The client's part of a connection's state.
-struct Waiting {
+pub(crate) struct Waiting {
     calls: Calls<Outcome>,
     /// How many calls the server has at work for one connection. More would only keep it from reading what is behind
     /// them, their cancels too.
     in_flight_max: usize,
     state: State,
     is_timing: bool,
+    opened: Instant,
+    has_answered: bool,
+    /// When and why it was open no longer.
+    closed: Option<(Instant, String)>,
     /// Counts the times that something came.
     heard: u64,
 }
@@ -73,11 +81,23 @@ enum State {
     Lost,
 }
 
+/// How a connection came to take no more calls.
+pub(crate) struct Ended {
+    pub(crate) at: Instant,
+    /// True when it had answered a call, or was open for [`OF_USE_AFTER`]: what failed before it was opened does not
+    /// count any more.
+    pub(crate) was_of_use: bool,
+    pub(crate) why: String,
+}
+
+/// The right to begin a call before those that wait.
+pub(crate) type CallTurn<'a> = Turn<'a, Waiting>;
+
 /// Why a call could not begin on a connection.
 pub(crate) enum NotBegun {
     /// The connection takes no more calls: another one is needed.
     Gone,
-    /// Too much is queued, or too many calls run: wait for [`Connection::room`].
+    /// Too much is queued, or too many calls run: wait for [`Connection::turn`].
     Full,
     /// The argument cannot be encoded.
     Failed(Error),
@@ -158,6 +178,9 @@ impl Connection {
                     in_flight_max,
                     state: State::Open,
                     is_timing: false,
+                    opened: now(),
+                    has_answered: false,
+                    closed: None,
                     heard: 0,
                 },
             ),
@@ -165,11 +188,12 @@ impl Connection {
             features,
             peer,
             earlier: Notify::new(),
+            lost: Notify::new(),
         }
     }
 
     /// Sends a request. Its reply is to be polled for under the Seq returned, once now or when the waker was woken. There
-    /// is none for a one-way call.
+    /// is none for a one-way call. Whoever holds a turn goes before those who wait for one.
     pub(crate) fn begin(
         self: &Arc<Connection>,
         method: &str,
@@ -177,13 +201,15 @@ impl Connection {
         options: &CallOptions,
         deadline: Option<Instant>,
         waker: Option<&Waker>,
+        turn: Option<&CallTurn<'_>>,
     ) -> Result<Option<u64>, NotBegun> {
         let mut sending = self.link.lock();
         match sending.side.state {
             State::Open => {}
             State::Draining | State::Lost => return Err(NotBegun::Gone),
         }
-        if !sending.has_room() || !sending.side.has_room() {
+        let goes_behind = turn.is_none() && sending.has_turns();
+        if !sending.has_room() || !sending.side.has_room() || goes_behind {
             return Err(NotBegun::Full);
         }
         let known = sending.side.calls.next_deadline();
@@ -282,13 +308,30 @@ impl Connection {
         &self.body_kind
     }
 
-    /// Waits until the connection takes more.
-    pub(crate) async fn room(&self) {
-        self.link.room(Waiting::has_room).await;
+    /// Waits until the connection takes another call, behind all calls that wait already.
+    pub(crate) async fn turn(&self) -> CallTurn<'_> {
+        self.link.turn(Waiting::has_room).await
     }
 
     pub(crate) fn is_open(&self) -> bool {
         matches!(self.link.lock().side.state, State::Open)
+    }
+
+    /// How it came to take no more calls; `None` while it takes some.
+    pub(crate) fn ended(&self) -> Option<Ended> {
+        let side = &self.link.lock().side;
+        let (at, why) = side.closed.clone()?;
+        let was_open = at.saturating_duration_since(side.opened);
+        Some(Ended {
+            at,
+            was_of_use: side.has_answered || was_open >= OF_USE_AFTER,
+            why,
+        })
+    }
+
+    /// Ends when the connection is lost. One can wait for it at a time.
+    pub(crate) async fn lost(&self) {
+        self.lost.notified().await;
     }
 
     pub(crate) fn in_flight(&self) -> usize {
@@ -298,9 +341,7 @@ impl Connection {
     /// Takes no new calls, and ends once those that run have ended.
     pub(crate) fn retire(&self) {
         let mut sending = self.link.lock();
-        if let State::Open = sending.side.state {
-            sending.side.state = State::Draining;
-        }
+        sending.side.drain("it was closed here");
         let wake = sending.retire();
         drop(sending);
         wake_all(wake);
@@ -322,10 +363,12 @@ impl Connection {
                 })
             };
             sending.side.calls.finish_all(outcome, &mut wake);
+            sending.side.drain(why);
             sending.side.state = State::Lost;
         }
         drop(sending);
         self.earlier.notify_one();
+        self.lost.notify_one();
         wake_all(wake);
     }
 
@@ -368,10 +411,17 @@ impl Connection {
                 }
                 Ok(Step::Message { consumed, body }) => {
                     let body = match frames.expand(body, &mut room) {
-                        Ok(body) => Kept::copy(body),
+                        Ok(body) => body,
                         Err(violation) => break Err(violation),
                     };
-                    inbox.consume(consumed);
+                    let body = match inbox.ends_with(consumed, body) {
+                        Some(len) => inbox.take(consumed, len),
+                        None => {
+                            let kept = Kept::copy(body);
+                            inbox.consume(consumed);
+                            kept
+                        }
+                    };
                     if frames.header().kind == Kind::Ping {
                         let seq = frames.header().seq;
                         wake.extend(send_empty(&mut sending, Kind::Pong, seq));
@@ -406,10 +456,19 @@ impl Waiting {
         !matches!(self.state, State::Open) || self.calls.waiting() < self.in_flight_max
     }
 
+    /// Takes no new calls.
+    fn drain(&mut self, why: &str) {
+        if let State::Open = self.state {
+            self.state = State::Draining;
+            self.closed = Some((now(), why.to_owned()));
+        }
+    }
+
     fn receive(&mut self, frames: &mut FrameReader, body: Kept, wake: &mut Vec<Waker>) {
         let header = frames.header();
         match header.kind {
             Kind::Call => {
+                self.has_answered = true;
                 let seq = header.seq;
                 let outcome = match header.error.is_empty() {
                     true => Ok(Received {
@@ -422,12 +481,9 @@ impl Waiting {
                     tracing::trace!(seq, "a reply came that nobody waits for");
                 }
             }
-            Kind::GoAway => {
-                if let State::Open = self.state {
-                    self.state = State::Draining;
-                }
-            }
+            Kind::GoAway => self.drain("the server is going away"),
             Kind::Pong => {
+                self.has_answered = true;
                 self.calls.finish(header.seq, Ok(Received::default()), wake);
             }
             Kind::Cancel | Kind::Ping | Kind::Item | Kind::End | Kind::Credit => {}

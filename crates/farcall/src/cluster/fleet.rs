@@ -1,13 +1,14 @@
 //! The servers of a cluster, one line to each, and which line a call takes. Nothing here waits; the time is given.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::address::Address;
+use crate::backoff::Backoff;
 use crate::balance::{Balance, Candidate};
-use crate::discover::backoff::Backoff;
 use crate::discover::{Endpoint, Snapshot, State};
 
 /// How long a server is left alone after the first failure to reach it, and after many.
@@ -44,9 +45,9 @@ struct Member<C> {
     line: Arc<Line<C>>,
 }
 
-/// A call on a line, for as long as it lives.
+/// A line with a call on it, which counts for as long as this lives.
 #[derive(Debug)]
-pub(super) struct Busy(Arc<AtomicUsize>);
+pub(super) struct Busy<C>(Arc<Line<C>>);
 
 impl<C> Line<C> {
     fn new(address: Address, client: C, now: Instant) -> Line<C> {
@@ -61,9 +62,9 @@ impl<C> Line<C> {
     }
 
     /// Counts a call.
-    pub(super) fn busy(&self) -> Busy {
+    pub(super) fn busy(self: Arc<Line<C>>) -> Busy<C> {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
-        Busy(Arc::clone(&self.in_flight))
+        Busy(self)
     }
 
     /// The server answered.
@@ -74,15 +75,19 @@ impl<C> Line<C> {
         }
     }
 
-    /// The server could not be reached: it is left alone for a while. Many calls that fail together are one failure.
-    pub(super) fn cannot_be_reached(&self, now: Instant) {
+    /// The server could not be reached: it is left alone `until` its client dials again, or for a while that is chosen
+    /// here if the client does not say. Many calls that fail together are one failure.
+    pub(super) fn cannot_be_reached(&self, now: Instant, until: Option<Instant>) {
         let mut backoff = self.backoff();
-        if !self.is_resting(|| now) {
-            let until = now.saturating_duration_since(self.made) + backoff.next();
-            let until_ms = u64::try_from(until.as_millis()).unwrap_or(u64::MAX);
-            self.resting_until_ms
-                .store(until_ms.max(1), Ordering::Relaxed);
-        }
+        let until = match until {
+            Some(until) => until,
+            None if self.is_resting(|| now) => return,
+            None => now + backoff.next(),
+        };
+        let until = until.saturating_duration_since(self.made);
+        let until_ms = u64::try_from(until.as_millis()).unwrap_or(u64::MAX);
+        self.resting_until_ms
+            .store(until_ms.max(1), Ordering::Relaxed);
     }
 
     /// The clock is read only for one that was out of reach: a call without a deadline needs none.
@@ -97,9 +102,17 @@ impl<C> Line<C> {
     }
 }
 
-impl Drop for Busy {
+impl<C> Deref for Busy<C> {
+    type Target = Line<C>;
+
+    fn deref(&self) -> &Line<C> {
+        &self.0
+    }
+}
+
+impl<C> Drop for Busy<C> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -253,7 +266,7 @@ mod tests {
         let now = Instant::now();
         let fleet = fleet(&[(1, UP), (2, State::Draining), (3, UP), (4, UP)], now);
         let unreachable = fleet.all().find(|line| line.address == address(3)).unwrap();
-        unreachable.cannot_be_reached(now);
+        unreachable.cannot_be_reached(now, None);
         let mut order = order(&fleet, now);
         assert_eq!(order.split_off(2), [address(2), address(3)]);
         order.sort_by_key(Address::to_string);
@@ -273,20 +286,33 @@ mod tests {
         let line = fleet.all().next().unwrap();
         let mut now = start;
         for failure in 0..40 {
-            line.cannot_be_reached(now);
+            line.cannot_be_reached(now, None);
             assert!(line.is_resting(|| now), "{failure}");
-            line.cannot_be_reached(now);
+            line.cannot_be_reached(now, None);
             now += REST_MAX;
             assert!(
                 !line.is_resting(|| now),
                 "no rest is longer than {REST_MAX:?}"
             );
         }
-        line.cannot_be_reached(now);
+        line.cannot_be_reached(now, None);
         line.is_well();
         assert!(!line.is_resting(|| now));
-        line.cannot_be_reached(now);
+        line.cannot_be_reached(now, None);
         assert!(!line.is_resting(|| now + REST_FIRST), "it begins anew");
+    }
+
+    #[test]
+    fn a_server_is_left_alone_until_its_client_dials_again() {
+        let now = Instant::now();
+        let fleet = fleet(&[(1, UP)], now);
+        let line = fleet.all().next().unwrap();
+        let until = now + 2 * REST_MAX;
+        for _ in 0..2 {
+            line.cannot_be_reached(now, Some(until));
+            assert!(line.is_resting(|| until - Duration::from_millis(1)));
+            assert!(!line.is_resting(|| until));
+        }
     }
 
     #[test]
@@ -295,7 +321,7 @@ mod tests {
         let fleet = fleet(&[(1, UP)], now);
         let line = fleet.all().next().unwrap();
         for _ in 0..1000 {
-            line.cannot_be_reached(now);
+            line.cannot_be_reached(now, None);
         }
         assert!(!line.is_resting(|| now + REST_FIRST));
     }
@@ -320,7 +346,7 @@ mod tests {
         let fleet = fleet(&[(1, UP), (2, UP)], now);
         let pick = || fleet.pick(&LeastRequests, &HashSet::new(), || now).unwrap();
         let first = pick();
-        let busy = first.busy();
+        let busy = Arc::clone(first).busy();
         for _ in 0..20 {
             assert_ne!(pick().address, first.address);
         }
@@ -351,7 +377,7 @@ mod tests {
         let lines: Vec<_> = fleet.all().collect();
         assert!(fleet.has_other(lines[0], &HashSet::new(), now));
         assert!(!fleet.has_other(lines[0], &HashSet::from([address(2)]), now));
-        lines[1].cannot_be_reached(now);
+        lines[1].cannot_be_reached(now, None);
         assert!(!fleet.has_other(lines[0], &HashSet::new(), now));
     }
 }

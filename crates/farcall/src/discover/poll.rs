@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::backoff::{Backoff, jittered};
 use super::{Endpoint, Publisher, Snapshot};
+use crate::backoff::{Backoff, jittered};
 
 /// The first wait after a look that failed.
 const RETRY_FIRST: Duration = Duration::from_millis(500);

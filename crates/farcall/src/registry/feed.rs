@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use super::line::{Line, Told};
 use super::{Registry, clock};
-use crate::discover::backoff::jittered;
+use crate::backoff::jittered;
 use crate::discover::record::Record;
 use crate::http::{Ending, Feed, Next};
 

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::address::{Address, AddressError, Transport};
-use crate::discover::backoff::{Backoff, jittered};
+use crate::backoff::{Backoff, jittered};
 use crate::discover::{Endpoint, State};
 
 /// A registry that servers can enter themselves in. The other side is [`Discover`](crate::discover::Discover).

@@ -14,7 +14,7 @@ use super::line::{Line, Meant, Replica};
 use super::registrar::{Advertise, Beat, Registrar};
 use super::{Listed, SERVER, SERVERS, STATE, TTL_MS, WEIGHT, WishJson, secret};
 use crate::address::AddressError;
-use crate::discover::backoff::{Backoff, jittered};
+use crate::backoff::{Backoff, jittered};
 use crate::discover::record::{Record, read_address};
 use crate::discover::{Discover, Endpoint, Publisher, Snapshot, State};
 use crate::error::{Code, Error, Reached};

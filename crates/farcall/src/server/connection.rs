@@ -18,6 +18,7 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use super::Shared;
+use crate::backoff::jittered;
 use crate::context::Peer;
 use crate::inbox::{Inbox, discard};
 use crate::link::{Link, Sending, now, wake_all};
@@ -433,9 +434,17 @@ impl Connection {
     ) -> Result<(), Trouble> {
         let mut draining = self.shared.draining.subscribe();
         let mut reading = pin!(self.read(reader, inbox));
+        let age_max = self.shared.config.connection_age_max;
+        let goes_away = async {
+            match age_max.filter(|_| self.features.drain) {
+                // Early or late, it is told once: it makes no calls here any more.
+                Some(age) => drop(timeout(jittered(age), is_draining(&mut draining)).await),
+                None => is_draining(&mut draining).await,
+            }
+        };
         let read = tokio::select! {
             read = &mut reading => read,
-            () = is_draining(&mut draining) => {
+            () = goes_away => {
                 self.say_go_away();
                 // A farcall peer moves to another connection and then ends this one. Others cannot be told, so
                 // their connection ends when nothing runs on it.

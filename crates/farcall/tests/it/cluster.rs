@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use farcall::balance::{Random, RoundRobin};
+use farcall::balance::{LeastRequests, Random, RoundRobin};
 use farcall::discover::{Discover, Endpoint, Publisher, Snapshot, Static};
 use farcall::registry::{Advertise, HttpRegistry};
 use farcall::{Address, Cluster, Code, Context, Error, Reached, Registry, Server};
@@ -211,6 +211,30 @@ async fn a_dead_server_fails_no_call_while_another_lives() {
         .await
         .expect("it is called again");
     assert_eq!(again.peers.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn calls_count_for_the_balance_until_they_end_or_are_given_up() {
+    let (a, b) = (Named::start("a").await, Named::start("b").await);
+    let cluster = Cluster::builder(fixed([&a.address, &b.address]))
+        .balance(LeastRequests)
+        .build();
+    let both = async { while answers(&cluster, 20).await.len() < 2 {} };
+    timeout(PATIENCE, both).await.expect("both are called");
+
+    let mut waiting = Box::pin(cluster.call::<String>("Who.Waits", &()).into_future());
+    let began = async {
+        tokio::select! {
+            () = a.began.notified() => "b",
+            () = b.began.notified() => "a",
+            outcome = &mut waiting => panic!("{outcome:?}"),
+        }
+    };
+    let idle = timeout(PATIENCE, began).await.expect("it arrives");
+    let expected = BTreeMap::from([(idle.to_owned(), 40)]);
+    assert_eq!(answers(&cluster, 40).await, expected);
+    drop(waiting);
+    assert_eq!(answers(&cluster, 40).await.len(), 2);
 }
 
 #[tokio::test]

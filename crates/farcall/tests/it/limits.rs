@@ -454,3 +454,33 @@ async fn a_server_takes_exactly_as_many_connections_as_it_may() {
         soon(async { while connect().await.is_err() {} }).await;
     }
 }
+
+#[tokio::test]
+async fn calls_that_wait_for_a_place_begin_in_turn() {
+    const TASKS: usize = 8;
+    const CALLS: usize = 50 * TASKS;
+    let (server, _gate) = gated(Server::builder().in_flight_max(1)).await;
+    let client = client(&server, Codec::Gob).await;
+    let (done, mut ended) = tokio::sync::mpsc::unbounded_channel();
+    let mut tasks = tokio::task::JoinSet::new();
+    for task in 0..TASKS {
+        let (client, done) = (client.clone(), done.clone());
+        tasks.spawn(async move {
+            // Whoever has its reply calls again at once, and must not go before those who wait.
+            while client.call::<i64>("Gate.Pass", &3_i64).await.is_ok() {
+                if done.send(task).is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    let mut calls = [0; TASKS];
+    for _ in 0..CALLS {
+        calls[soon(ended.recv()).await.unwrap()] += 1;
+    }
+    tasks.shutdown().await;
+    assert!(
+        calls.iter().all(|calls| *calls >= CALLS / TASKS / 2),
+        "{calls:?}"
+    );
+}

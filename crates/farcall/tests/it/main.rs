@@ -9,6 +9,7 @@ mod etcd;
 mod etcd_server;
 mod handshake;
 mod http_calls;
+mod life;
 mod limits;
 mod load;
 mod originals;

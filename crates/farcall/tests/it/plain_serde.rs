@@ -79,20 +79,25 @@ async fn plain_serde_types_travel_in_every_codec() {
 #[tokio::test]
 async fn a_type_that_cannot_travel_is_refused_when_it_is_registered() {
     let refused = |started: Result<Server, StartError>| match started {
-        Err(StartError::Register(RegisterError::BadType { method, reason })) => (method, reason),
+        Err(StartError::Register(RegisterError::BadType {
+            method,
+            path,
+            reason,
+        })) => (method, path, reason),
         other => panic!("{other:?}"),
     };
     let started = Server::builder()
         .method("Shapes.Draw", |_: Serde<Shape>| async { Ok(()) })
         .start()
         .await;
-    let (method, reason) = refused(started);
+    let (method, path, reason) = refused(started);
     assert_eq!(method, "Shapes.Draw");
     assert!(
         reason.starts_with("its argument cannot travel: gob: "),
         "{reason}"
     );
     assert!(reason.to_lowercase().contains("outline"), "{reason}");
+    assert!(path.to_lowercase().contains("outline"), "{path}");
 
     let started = Server::builder()
         .method("Shapes.All", |_: ()| async {
@@ -100,13 +105,13 @@ async fn a_type_that_cannot_travel_is_refused_when_it_is_registered() {
         })
         .start()
         .await;
-    let (_, reason) = refused(started);
+    let (_, _, reason) = refused(started);
     assert!(reason.starts_with("its reply cannot travel: "), "{reason}");
 
     let started = Server::builder()
         .method("Shop.Keep", |_: Serde<Order>| async { Ok(()) })
         .start()
         .await;
-    let (_, reason) = refused(started);
+    let (_, _, reason) = refused(started);
     assert!(reason.to_lowercase().contains("notes"), "{reason}");
 }

@@ -14,7 +14,7 @@ use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{Connection, NotBegun};
+use super::{CallTurn, Connection, NotBegun};
 use crate::client::{CallOptions, InFlight};
 use crate::inbox::Inbox;
 use crate::link::model::{FRAMING, in_every_order};
@@ -190,7 +190,7 @@ async fn call(connection: &Arc<Connection>) -> (Result<u64>, usize) {
                     inner: context.waker().clone(),
                 });
                 let waker = Waker::from(Arc::clone(&counting));
-                match begin(connection, Some(&waker)) {
+                match begin(connection, Some(&waker), None) {
                     Ok(in_flight) => begun = Some((in_flight, counting)),
                     Err(error) => return Poll::Ready((Err(error), 1)),
                 }
@@ -211,10 +211,21 @@ async fn call(connection: &Arc<Connection>) -> (Result<u64>, usize) {
     .await
 }
 
-fn begin(connection: &Arc<Connection>, waker: Option<&Waker>) -> Result<InFlight> {
+fn begin(
+    connection: &Arc<Connection>,
+    waker: Option<&Waker>,
+    turn: Option<&CallTurn<'_>>,
+) -> Result<InFlight> {
     let options = CallOptions::default();
-    let connection = Arc::clone(connection);
-    let begun = InFlight::begin(connection, "A.B", Body::from(&()), &options, None, waker);
+    let begun = InFlight::begin(
+        Arc::clone(connection),
+        "A.B",
+        Body::from(&()),
+        &options,
+        None,
+        waker,
+        turn,
+    );
     begun.map_err(|not_begun| match not_begun {
         NotBegun::Failed(error) => error,
         NotBegun::Gone => {
@@ -286,7 +297,7 @@ fn model_a_call_ends_once_when_the_connection_is_lost_meanwhile() {
         losing.join().unwrap();
         driving.join().unwrap();
         nothing_is_left(&connection);
-        assert!(begin(&connection, None).is_err());
+        assert!(begin(&connection, None, None).is_err());
     });
 }
 
@@ -295,7 +306,7 @@ fn model_a_call_that_is_dropped_leaves_nothing_whenever_its_reply_comes() {
     in_every_order(Some(3), || {
         let (connection, peer) = (connection(9), Peer::new(true));
         let driving = drive(&connection, &peer);
-        let dropped = begin(&connection, Some(Waker::noop())).unwrap();
+        let dropped = begin(&connection, Some(Waker::noop()), None).unwrap();
         drop(dropped);
         // The next call is not met by the first one's reply.
         let (reply, woken) = block_on(call(&connection));
@@ -308,26 +319,57 @@ fn model_a_call_that_is_dropped_leaves_nothing_whenever_its_reply_comes() {
 }
 
 #[test]
-fn model_a_place_that_is_given_up_goes_to_one_who_waits() {
-    in_every_order(None, || {
+fn model_a_place_that_is_given_up_goes_to_all_who_wait_in_turn() {
+    in_every_order(Some(3), || {
         // One call at a time, and a server that never answers.
         let connection = connection(1);
-        let first = begin(&connection, Some(Waker::noop())).unwrap();
-        let leaving = thread::spawn(move || drop(first));
+        let first = begin(&connection, Some(Waker::noop()), None).unwrap();
+        let waiting = |connection: &Arc<Connection>| {
+            let connection = Arc::clone(connection);
+            move || {
+                let next = match begin(&connection, None, None) {
+                    Ok(next) => next,
+                    Err(error) => {
+                        assert_eq!(error.message(), "full");
+                        block_on(async {
+                            let turn = connection.turn().await;
+                            // Whoever has the turn finds room: nobody goes before.
+                            begin(&connection, None, Some(&turn)).unwrap()
+                        })
+                    }
+                };
+                drop(next);
+            }
+        };
+        let waits = thread::spawn(waiting(&connection));
+        let waits_too = thread::spawn(waiting(&connection));
+        drop(first);
+        waits.join().unwrap();
+        waits_too.join().unwrap();
+        nothing_is_left(&connection);
+    });
+}
+
+#[test]
+fn model_one_who_leaves_the_queue_for_a_place_passes_the_turn_on() {
+    in_every_order(Some(3), || {
+        let connection = connection(1);
+        let first = begin(&connection, Some(Waker::noop()), None).unwrap();
+        let leaving = {
+            let connection = Arc::clone(&connection);
+            thread::spawn(move || {
+                let mut turn = Box::pin(connection.turn());
+                let _ = turn.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            })
+        };
         let waiting = {
             let connection = Arc::clone(&connection);
             thread::spawn(move || {
-                block_on(async {
-                    loop {
-                        match begin(&connection, None) {
-                            Ok(second) => return drop(second),
-                            Err(error) => assert_eq!(error.message(), "full"),
-                        }
-                        connection.room().await;
-                    }
-                });
+                let turn = block_on(connection.turn());
+                drop(begin(&connection, None, Some(&turn)).unwrap());
             })
         };
+        drop(first);
         leaving.join().unwrap();
         waiting.join().unwrap();
         nothing_is_left(&connection);
@@ -359,10 +401,10 @@ fn model_a_connection_that_retires_gives_its_last_call_its_reply() {
 fn model_losing_a_connection_wakes_those_who_wait_for_room_on_it() {
     in_every_order(None, || {
         let connection = connection(1);
-        let first = begin(&connection, Some(Waker::noop())).unwrap();
+        let first = begin(&connection, Some(Waker::noop()), None).unwrap();
         let waiting = {
             let connection = Arc::clone(&connection);
-            thread::spawn(move || block_on(connection.room()))
+            thread::spawn(move || drop(block_on(connection.turn())))
         };
         let losing = {
             let connection = Arc::clone(&connection);

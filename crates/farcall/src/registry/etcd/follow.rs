@@ -8,8 +8,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::Layout;
 use super::api::{Api, Refusal, Watch};
 use super::mirror::Mirror;
+use crate::backoff::{Backoff, jittered};
 use crate::discover::Publisher;
-use crate::discover::backoff::{Backoff, jittered};
 
 /// The waits after failures. The longest keeps the list within seconds of etcd once it is back.
 const RETRY_FIRST: Duration = Duration::from_millis(200);

@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use super::Layout;
 use super::api::{Api, Refusal};
-use crate::discover::backoff::jittered;
+use crate::backoff::jittered;
 use crate::discover::record::Record;
 use crate::discover::{Endpoint, State};
 use crate::registry::registrar::Beat;

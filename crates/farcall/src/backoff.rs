@@ -2,22 +2,29 @@
 
 use std::time::Duration;
 
-/// Waits that grow while failures go on: full jitter below a ceiling that doubles.
+/// Waits that grow while failures go on: full jitter below a ceiling that grows by a factor.
 #[derive(Debug)]
 pub(crate) struct Backoff {
     first: Duration,
     max: Duration,
+    factor: f64,
     failures: u32,
 }
 
 impl Backoff {
-    /// The first wait is about `first`; none is longer than `max`.
+    /// The first wait is about `first`; none is longer than `max`. Each ceiling is twice the one before.
     pub(crate) fn new(first: Duration, max: Duration) -> Backoff {
         Backoff {
             first: first.min(max),
             max,
+            factor: 2.0,
             failures: 0,
         }
+    }
+
+    /// Each ceiling is so many times the one before; at least 1.
+    pub(crate) fn growing_by(self, factor: f64) -> Backoff {
+        Backoff { factor, ..self }
     }
 
     /// The wait after one more failure.
@@ -34,8 +41,11 @@ impl Backoff {
     }
 
     fn ceiling(&self) -> Duration {
-        let factor = 1u32.checked_shl(self.failures).unwrap_or(u32::MAX);
-        self.first.saturating_mul(factor).min(self.max)
+        let exponent = i32::try_from(self.failures).unwrap_or(i32::MAX);
+        let seconds = self.first.as_secs_f64() * self.factor.powi(exponent);
+        // What is too long for a duration is longer than the longest, too.
+        let ceiling = Duration::try_from_secs_f64(seconds).unwrap_or(self.max);
+        ceiling.min(self.max)
     }
 }
 
@@ -69,6 +79,18 @@ mod tests {
         }
         backoff.reset();
         assert!(backoff.next() <= FIRST);
+    }
+
+    #[test]
+    fn waits_grow_by_another_factor_if_told() {
+        let mut backoff = Backoff::new(FIRST, MAX).growing_by(1.6);
+        for ceiling_ms in [100.0, 160.0, 256.0, 409.6, 655.36] {
+            let ceiling = Duration::from_secs_f64(ceiling_ms / 1000.0);
+            let wait = backoff.next();
+            assert!(wait <= ceiling && wait >= ceiling / 10, "{wait:?}");
+        }
+        let longest = (0..1000).map(|_| backoff.next()).max().unwrap();
+        assert!(longest > MAX / 2 && longest <= MAX, "{longest:?}");
     }
 
     #[test]
