@@ -438,7 +438,10 @@ impl Connection {
         let goes_away = async {
             match age_max.filter(|_| self.features.drain) {
                 // Early or late, it is told once: it makes no calls here any more.
-                Some(age) => drop(timeout(jittered(age), is_draining(&mut draining)).await),
+                // Boxed, or every connection would have the room that a timer takes.
+                Some(age) => {
+                    drop(Box::pin(timeout(jittered(age), is_draining(&mut draining))).await)
+                }
                 None => is_draining(&mut draining).await,
             }
         };
