@@ -138,6 +138,8 @@ fn model_what_is_queued_is_written_once_and_in_order() {
         send(&link, 1, Body::from(&()));
         send(&link, 2, Body::from(&()));
         other.join().unwrap();
+        // Closing wakes the writer, too, and would hide that nothing else did.
+        block_on(link.idle(|()| true));
         close(&link);
         writing.join().unwrap();
         let mut seqs = sink.seqs();
@@ -163,6 +165,7 @@ fn model_a_full_queue_opens_again_to_everyone_who_waits() {
         let other = thread::spawn(sender(2));
         sender(1)();
         other.join().unwrap();
+        block_on(link.idle(|()| true));
         close(&link);
         writing.join().unwrap();
         assert!(!link.is_full());
