@@ -48,6 +48,8 @@ pub(crate) struct Sending<S> {
     in_writer: usize,
     /// Bytes that the kernel has accepted since the connection began.
     accepted: u64,
+    /// The kernel takes none of the bytes that the writer has: it said so last.
+    is_stalled: bool,
     closing: bool,
     writer: Option<Waker>,
     waiting_for_room: Slab<Waker>,
@@ -65,6 +67,7 @@ impl<S> Link<S> {
             queue: Vec::new(),
             in_writer: 0,
             accepted: 0,
+            is_stalled: false,
             closing: false,
             writer: None,
             waiting_for_room: Slab::default(),
@@ -162,7 +165,7 @@ impl<S> Link<S> {
             self.lock().take_batch(&mut batch);
             let mut rest = batch.as_slice();
             while !rest.is_empty() {
-                let count = write_some(&mut writer, rest, stall_max).await?;
+                let count = self.write_some(&mut writer, rest, stall_max).await?;
                 if count == 0 {
                     return Err(io::ErrorKind::WriteZero.into());
                 }
@@ -171,6 +174,37 @@ impl<S> Link<S> {
             }
         }
         writer.shutdown().await
+    }
+
+    /// Writes what the kernel takes, and gives a peer up that takes nothing for `stall_max`.
+    async fn write_some(
+        &self,
+        writer: &mut WriteHalf,
+        bytes: &[u8],
+        stall_max: Duration,
+    ) -> io::Result<usize> {
+        // Made when there is something to wait for, and not before: a timer is large, and seldom needed.
+        let mut stall = None;
+        poll_fn(|context| {
+            if stall.is_some() {
+                self.lock().is_stalled = false;
+            }
+            let written = Pin::new(&mut *writer).poll_write(context, bytes);
+            if let Poll::Ready(Ok(_)) = written {
+                return written;
+            }
+            // Whoever ends the connection now knows exactly what was sent.
+            self.lock().is_stalled = true;
+            if written.is_ready() {
+                return written;
+            }
+            let stall = stall.get_or_insert_with(|| Box::pin(tokio::time::sleep(stall_max)));
+            stall
+                .as_mut()
+                .poll(context)
+                .map(|()| Err(stalled(stall_max)))
+        })
+        .await
     }
 }
 
@@ -186,27 +220,6 @@ impl<S> Drop for Waits<'_, S> {
             self.link.lock().waiting_for_room.remove(id);
         }
     }
-}
-
-/// Writes what the kernel takes, and gives a peer up that takes nothing for `stall_max`.
-async fn write_some(
-    writer: &mut WriteHalf,
-    bytes: &[u8],
-    stall_max: Duration,
-) -> io::Result<usize> {
-    // Made when there is something to wait for, and not before: a timer is large, and seldom needed.
-    let mut stall = None;
-    poll_fn(|context| {
-        if let Poll::Ready(written) = Pin::new(&mut *writer).poll_write(context, bytes) {
-            return Poll::Ready(written);
-        }
-        let stall = stall.get_or_insert_with(|| Box::pin(tokio::time::sleep(stall_max)));
-        stall
-            .as_mut()
-            .poll(context)
-            .map(|()| Err(stalled(stall_max)))
-    })
-    .await
 }
 
 /// The right to go before everyone who came later.
@@ -298,9 +311,13 @@ impl<S> Sending<S> {
         self.accepted + self.queued() as u64
     }
 
-    /// How many bytes the kernel has accepted since the connection began.
-    pub(crate) fn accepted(&self) -> u64 {
-        self.accepted
+    /// How many bytes the kernel may have accepted since the connection began. Those that the writer has may be with it
+    /// already, without the writer having said so.
+    pub(crate) fn accepted_max(&self) -> u64 {
+        match self.is_stalled {
+            true => self.accepted,
+            false => self.accepted + self.in_writer as u64,
+        }
     }
 
     pub(crate) fn has_room(&self) -> bool {
@@ -316,6 +333,13 @@ impl<S> Sending<S> {
         wake.extend(self.writer.take());
         wake.extend(self.waiting_for_idle.take());
         wake
+    }
+
+    /// Closes, and drops what the writer has not taken yet: nobody gets it any more.
+    #[must_use = "the wakers are to be woken when the lock is no longer held"]
+    pub(crate) fn abandon(&mut self) -> Vec<Waker> {
+        self.queue = Vec::new();
+        self.close()
     }
 
     /// To be called when the side may have become idle.

@@ -350,12 +350,13 @@ impl Connection {
     /// Ends the connection now, and every call on it.
     fn lose(&self, why: &str) {
         let mut sending = self.link.lock();
-        let mut wake = sending.close();
+        // A request that is said not to have been sent must not be sent now.
+        let mut wake = sending.abandon();
         if !matches!(sending.side.state, State::Lost) {
             let text = format!("the connection to {} ended: {why}", self.peer);
             let error = Error::new(Code::Unavailable, text).with_reached(Reached::Unknown);
-            let accepted = sending.accepted();
-            // A request whose last byte the kernel did not take cannot have been run by anyone.
+            let accepted = sending.accepted_max();
+            // A request whose last byte the kernel surely did not take cannot have been run by anyone.
             let outcome = |end: u64| {
                 Err(match end <= accepted {
                     true => error.clone(),

@@ -33,6 +33,7 @@ struct PeerState {
     /// Replies that were not read yet.
     unread: VecDeque<u8>,
     is_over: bool,
+    requests_seen: usize,
     cancels: usize,
     /// False for one that reads and says nothing.
     answers: bool,
@@ -46,6 +47,7 @@ impl Peer {
             replies: FrameWriter::new(FRAMING, Side::Server),
             unread: VecDeque::new(),
             is_over: false,
+            requests_seen: 0,
             cancels: 0,
             answers,
             reader: None,
@@ -64,6 +66,7 @@ impl AsyncWrite for Peer {
             requests,
             replies,
             unread,
+            requests_seen,
             cancels,
             answers,
             ..
@@ -76,6 +79,7 @@ impl AsyncWrite for Peer {
             match requests.header().kind {
                 Kind::Cancel => *cancels += 1,
                 _ if *answers => {
+                    *requests_seen += 1;
                     let mut reply = Vec::new();
                     replies.header().seq = seq;
                     replies.write(Body::from(&seq), &mut reply).unwrap();
@@ -291,7 +295,12 @@ fn model_a_call_ends_once_when_the_connection_is_lost_meanwhile() {
         let (reply, woken) = block_on(call(&connection));
         match reply {
             Ok(number) => assert_eq!(number, 1),
-            Err(error) => assert_eq!(error.code(), Code::Unavailable),
+            Err(error) => {
+                assert_eq!(error.code(), Code::Unavailable);
+                if error.reached() == Reached::NotSent {
+                    assert_eq!(peer.0.lock().unwrap().requests_seen, 0, "it was sent");
+                }
+            }
         }
         assert_eq!(woken, 1);
         losing.join().unwrap();
