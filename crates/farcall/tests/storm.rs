@@ -246,6 +246,8 @@ impl Line {
             };
             // Where nobody is: a connection that was cut is not made again by its client.
             let mut builder = Client::builder("unix@/nonexistent/farcall".parse().unwrap());
+            // The task that would ask a silent server sleeps for so long, also when the connection is gone.
+            builder = builder.keep_alive(Some(Duration::from_secs(3)));
             builder = builder.codec(self.codec);
             if let Some(compression) = self.compression {
                 builder = builder.compression(compression);
