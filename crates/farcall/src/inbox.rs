@@ -3,12 +3,12 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
-use std::ops::Range;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::buffers::Kept;
 use crate::transport::{ReadHalf, WriteHalf};
 
 /// Large enough for a thousand small messages in one read.
@@ -20,57 +20,6 @@ const HANDED_OVER_MIN: usize = 32 << 10;
 
 thread_local! {
     static POOL: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Small buffers that a thread keeps for replies, and how large they may be.
-const SMALL_POOL_MAX: usize = 256;
-const SMALL_LEN_MAX: usize = 4 << 10;
-
-thread_local! {
-    static SMALL_POOL: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Bytes that outlive the inbox they came through. Their memory is used again for the next ones.
-#[derive(Default)]
-pub(crate) struct Kept {
-    buffer: Vec<u8>,
-    /// Where they begin and end in it.
-    place: Range<usize>,
-}
-
-impl Kept {
-    pub(crate) fn copy(bytes: &[u8]) -> Kept {
-        let small = match bytes.len() <= SMALL_LEN_MAX {
-            true => SMALL_POOL.with_borrow_mut(Vec::pop),
-            false => None,
-        };
-        let mut buffer = small.unwrap_or_default();
-        buffer.extend_from_slice(bytes);
-        Kept {
-            buffer,
-            place: 0..bytes.len(),
-        }
-    }
-
-    pub(crate) fn bytes(&self) -> &[u8] {
-        self.buffer.get(self.place.clone()).unwrap_or_default()
-    }
-}
-
-impl Drop for Kept {
-    fn drop(&mut self) {
-        let mut buffer = std::mem::take(&mut self.buffer);
-        if (1..=SMALL_LEN_MAX).contains(&buffer.capacity()) {
-            buffer.clear();
-            // A thread that is ending has no pool any more.
-            let _ = SMALL_POOL.try_with(|pool| {
-                let mut pool = pool.borrow_mut();
-                if pool.len() < SMALL_POOL_MAX {
-                    pool.push(buffer);
-                }
-            });
-        }
-    }
 }
 
 /// Bytes between what was consumed and what has arrived.
@@ -123,7 +72,7 @@ impl Inbox {
                 self.end = behind.len();
             }
         }
-        Kept { buffer, place }
+        Kept::part(buffer, place)
     }
 
     /// Waits for more bytes, and reads what there is. 0 is the end of the stream.
@@ -266,6 +215,7 @@ mod tests {
     use tokio::io::AsyncWriteExt;
 
     use super::*;
+    use crate::buffers;
 
     #[tokio::test]
     async fn bytes_come_out_in_order_whatever_is_consumed_between() {
@@ -289,7 +239,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_large_body_is_handed_over_and_what_is_behind_it_stays() {
-        for (len, is_copied) in [(BUFFER_LEN * 3, false), (SMALL_LEN_MAX, true)] {
+        for (len, is_copied) in [(BUFFER_LEN * 3, false), (buffers::LEN_MAX, true)] {
             let (mut ours, theirs) = tokio::io::duplex(1 << 20);
             let mut reader: ReadHalf = Box::new(theirs);
             let sent: Vec<u8> = (0..len + 500).map(|i| (i % 251) as u8).collect();

@@ -95,7 +95,9 @@ mod error;
 
 mod address;
 mod backoff;
+mod buffers;
 mod slab;
+mod sync;
 #[cfg(feature = "tls")]
 mod tls;
 mod transport;

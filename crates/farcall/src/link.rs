@@ -1,22 +1,34 @@
 //! The sending side of a connection: one state behind one short lock, and the loop that writes.
 //! Nothing is awaited under the lock. What is sent, and what replies mean, is told in `client` and `server`.
 
+#[cfg(all(test, farcall_loom))]
+pub(crate) mod model;
+
 use std::collections::BTreeMap;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::pin::Pin;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use farcall_wire::{Body, EncodeError, FrameWriter, Header};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 
+use crate::buffers;
 use crate::slab::Slab;
+use crate::sync::{AtomicBool, Mutex, MutexGuard};
 use crate::transport::WriteHalf;
 
 /// Queued bytes above which a connection takes no more: writing to it waits, and a server stops reading from it.
-const QUEUED_MAX: usize = 1 << 20;
+///
+/// Models fill it many thousand times.
+const QUEUED_MAX: usize = if cfg!(all(test, farcall_loom)) {
+    64
+} else {
+    1 << 20
+};
 /// A send buffer that grew larger is not kept.
 const KEPT_MAX: usize = 2 << 20;
 
@@ -36,6 +48,8 @@ pub(crate) struct Sending<S> {
     in_writer: usize,
     /// Bytes that the kernel has accepted since the connection began.
     accepted: u64,
+    /// The kernel takes none of the bytes that the writer has: it said so last.
+    is_stalled: bool,
     closing: bool,
     writer: Option<Waker>,
     waiting_for_room: Slab<Waker>,
@@ -53,6 +67,7 @@ impl<S> Link<S> {
             queue: Vec::new(),
             in_writer: 0,
             accepted: 0,
+            is_stalled: false,
             closing: false,
             writer: None,
             waiting_for_room: Slab::default(),
@@ -136,7 +151,7 @@ impl<S> Link<S> {
             let polled = self.lock().poll_queue(context);
             if polled.is_pending() {
                 // An idle connection holds no buffer.
-                *batch = Vec::new();
+                buffers::give_back(std::mem::take(batch));
             }
             polled
         };
@@ -146,8 +161,7 @@ impl<S> Link<S> {
             self.lock().take_batch(&mut batch);
             let mut rest = batch.as_slice();
             while !rest.is_empty() {
-                let write = tokio::time::timeout(stall_max, writer.write(rest)).await;
-                let count = write.unwrap_or_else(|_| Err(stalled(stall_max)))?;
+                let count = self.write_some(&mut writer, rest, stall_max).await?;
                 if count == 0 {
                     return Err(io::ErrorKind::WriteZero.into());
                 }
@@ -156,6 +170,37 @@ impl<S> Link<S> {
             }
         }
         writer.shutdown().await
+    }
+
+    /// Writes what the kernel takes, and gives a peer up that takes nothing for `stall_max`.
+    async fn write_some(
+        &self,
+        writer: &mut WriteHalf,
+        bytes: &[u8],
+        stall_max: Duration,
+    ) -> io::Result<usize> {
+        // Made when there is something to wait for, and not before: a timer is large, and seldom needed.
+        let mut stall = None;
+        poll_fn(|context| {
+            if stall.is_some() {
+                self.lock().is_stalled = false;
+            }
+            let written = Pin::new(&mut *writer).poll_write(context, bytes);
+            if let Poll::Ready(Ok(_)) = written {
+                return written;
+            }
+            // Whoever ends the connection now knows exactly what was sent.
+            self.lock().is_stalled = true;
+            if written.is_ready() {
+                return written;
+            }
+            let stall = stall.get_or_insert_with(|| Box::pin(tokio::time::sleep(stall_max)));
+            stall
+                .as_mut()
+                .poll(context)
+                .map(|()| Err(stalled(stall_max)))
+        })
+        .await
     }
 }
 
@@ -255,6 +300,9 @@ impl<S> Sending<S> {
         if self.closing {
             return Ok((0, None));
         }
+        if self.queue.capacity() == 0 {
+            self.queue = buffers::take();
+        }
         fill(self.frames.header());
         let len = self.frames.write(body, &mut self.queue)?;
         if self.queued() >= QUEUED_MAX {
@@ -268,9 +316,13 @@ impl<S> Sending<S> {
         self.accepted + self.queued() as u64
     }
 
-    /// How many bytes the kernel has accepted since the connection began.
-    pub(crate) fn accepted(&self) -> u64 {
-        self.accepted
+    /// How many bytes the kernel may have accepted since the connection began. Those that the writer has may be with it
+    /// already, without the writer having said so.
+    pub(crate) fn accepted_max(&self) -> u64 {
+        match self.is_stalled {
+            true => self.accepted,
+            false => self.accepted + self.in_writer as u64,
+        }
     }
 
     pub(crate) fn has_room(&self) -> bool {
@@ -304,6 +356,13 @@ impl<S> Sending<S> {
         wake
     }
 
+    /// Closes, and drops what the writer has not taken yet: nobody gets it any more.
+    #[must_use = "the wakers are to be woken when the lock is no longer held"]
+    pub(crate) fn abandon(&mut self) -> Vec<Waker> {
+        self.queue = Vec::new();
+        self.close()
+    }
+
     /// To be called when the side may have become idle.
     #[must_use = "the waker is to be woken when the lock is no longer held"]
     pub(crate) fn side_changed(&mut self) -> Option<Waker> {
@@ -335,7 +394,7 @@ impl<S> Sending<S> {
         if self.closing {
             return Poll::Ready(false);
         }
-        self.queue = Vec::new();
+        buffers::give_back(std::mem::take(&mut self.queue));
         self.writer = Some(context.waker().clone());
         Poll::Pending
     }

@@ -489,6 +489,8 @@ impl ServerBuilder {
         let advertised = advertised.map_err(StartError::Address)?;
         let (connection, connections) = mpsc::channel(1);
         let (end, ended) = watch::channel(());
+        // The server itself and each accept loop hold a sender, too.
+        let others = 1 + addresses.len();
         let accepting = listeners.into_iter().zip(&addresses);
         let accepting = accepting.map(|(listener, address)| {
             tokio::spawn(accept_loop(
@@ -496,6 +498,7 @@ impl ServerBuilder {
                 listener,
                 address.dialect,
                 connection.clone(),
+                others,
                 ended.clone(),
             ))
         });
@@ -523,6 +526,7 @@ async fn accept_loop(
     listener: Listener,
     dialect: Dialect,
     connection: mpsc::Sender<()>,
+    others: usize,
     ended: watch::Receiver<()>,
 ) {
     const PAUSE_MIN: Duration = Duration::from_millis(5);
@@ -532,9 +536,8 @@ async fn accept_loop(
         match listener.accept().await {
             Ok(stream) => {
                 pause = PAUSE_MIN;
-                // The server itself and each accept loop hold one sender.
                 let connections_max = shared.config.connections_max;
-                if connection.strong_count() > connections_max {
+                if connection.strong_count() >= others.saturating_add(connections_max) {
                     tracing::warn!(peer = %stream.peer, "connection closed: there are {connections_max} already");
                     continue;
                 }

@@ -1,6 +1,9 @@
 //! One connection to a server: the calls that wait on it, the two loops that move its bytes, and its end.
 //! When to connect again is the client's matter.
 
+#[cfg(all(test, farcall_loom))]
+mod model;
+
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -15,7 +18,8 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::{CallOptions, Config};
-use crate::inbox::{Inbox, Kept};
+use crate::buffers::Kept;
+use crate::inbox::Inbox;
 use crate::link::{Link, Sending, Turn, now, wake_all};
 use crate::middleware::{Received, Source};
 use crate::stream::carrier::{Carries, HasStreams, too_many};
@@ -28,6 +32,8 @@ use crate::{Address, Dialect, Error, Reached, Result, Transport};
 const STALL_MAX: Duration = Duration::from_secs(60);
 /// How long a server may take to close its side of a connection that was closed here.
 const LINGER: Duration = Duration::from_secs(2);
+/// How many callers a reader remembers how to wake before that takes memory of its own.
+const WAKE_KEPT_MAX: usize = 32;
 /// A Seq that no call on farcall's own protocol gets.
 const NO_CALL: u64 = 0;
 /// A connection that was open for so long was of use even if nobody called.
@@ -87,6 +93,16 @@ pub(crate) struct Ended {
 /// The right to begin a call before those that wait.
 pub(crate) type CallTurn<'a> = Turn<'a, Waiting>;
 
+/// What the opening of a connection settled.
+struct Agreed {
+    framing: Framing,
+    features: Features,
+    /// How many calls the server has at work for the connection.
+    in_flight_max: usize,
+    /// How many bytes of items the server holds for a stream.
+    window: usize,
+}
+
 /// Why a call could not begin on a connection.
 pub(crate) enum NotBegun {
     /// The connection takes no more calls: another one is needed.
@@ -117,42 +133,18 @@ impl Connection {
         config: &Config,
     ) -> Result<Arc<Connection>> {
         let mut inbox = Inbox::default();
-        let (framing, features, in_flight_max, window) =
-            shake_hands(&mut stream, &mut inbox, address, config)
-                .await
-                .map_err(|trouble| {
-                    let text = format!("cannot open a conversation with {address}: {trouble}");
-                    Error::new(Code::Unavailable, text).with_reached(Reached::NotSent)
-                })?;
-        let frames = FrameReader::new(framing, Side::Client, &config.limits)
+        let agreed = shake_hands(&mut stream, &mut inbox, address, config)
+            .await
+            .map_err(|trouble| {
+                let text = format!("cannot open a conversation with {address}: {trouble}");
+                Error::new(Code::Unavailable, text).with_reached(Reached::NotSent)
+            })?;
+        let features = agreed.features;
+        let frames = FrameReader::new(agreed.framing, Side::Client, &config.limits)
             .with_compression(features.compression());
-        let first_seq = match framing {
-            // As in Go's own clients.
-            Framing::NetRpc | Framing::JsonRpc => 0,
-            Framing::Farcall(_) => 1,
-        };
-        let connection = Arc::new(Connection {
-            link: Link::new(
-                FrameWriter::new(framing, Side::Client).with_compression(features.compression()),
-                Waiting {
-                    calls: Calls::new(first_seq),
-                    streams: Streams::new(config.limits.stream_window, window),
-                    in_flight_max,
-                    state: State::Open,
-                    is_timing: false,
-                    opened: now(),
-                    has_answered: false,
-                    closed: None,
-                    heard: 0,
-                    server_says: None,
-                },
-            ),
-            body_kind: frames.body_kind(),
-            features,
-            peer: address.to_string(),
-            earlier: Notify::new(),
-            lost: Notify::new(),
-        });
+        let body_kind = frames.body_kind();
+        let connection = Connection::new(agreed, body_kind, address.to_string(), &config.limits);
+        let connection = Arc::new(connection);
         if let (true, Some(interval)) = (features.ping, config.keep_alive) {
             tokio::spawn(keep_alive(Arc::downgrade(&connection), interval));
         }
@@ -172,6 +164,43 @@ impl Connection {
             }
         });
         Ok(connection)
+    }
+
+    /// A connection whose conversation is open, without its tasks.
+    fn new(agreed: Agreed, body_kind: BodyKind, peer: String, limits: &Limits) -> Connection {
+        let Agreed {
+            framing,
+            features,
+            in_flight_max,
+            window,
+        } = agreed;
+        let first_seq = match framing {
+            // As in Go's own clients.
+            Framing::NetRpc | Framing::JsonRpc => 0,
+            Framing::Farcall(_) => 1,
+        };
+        Connection {
+            link: Link::new(
+                FrameWriter::new(framing, Side::Client).with_compression(features.compression()),
+                Waiting {
+                    calls: Calls::new(first_seq),
+                    streams: Streams::new(limits.stream_window, window),
+                    in_flight_max,
+                    state: State::Open,
+                    is_timing: false,
+                    opened: now(),
+                    has_answered: false,
+                    closed: None,
+                    heard: 0,
+                    server_says: None,
+                },
+            ),
+            body_kind,
+            features,
+            peer,
+            earlier: Notify::new(),
+            lost: Notify::new(),
+        }
     }
 
     /// Sends a request. Its reply is to be polled for under the Seq returned, once now or when the waker was woken. There
@@ -339,15 +368,16 @@ impl Connection {
     /// Ends the connection now, and every call on it.
     fn lose(&self, why: &str) {
         let mut sending = self.link.lock();
-        let mut wake = sending.close();
+        // A request that is said not to have been sent must not be sent now.
+        let mut wake = sending.abandon();
         if !matches!(sending.side.state, State::Lost) {
             let mut text = format!("the connection to {} ended: {why}", self.peer);
             if let Some(says) = &sending.side.server_says {
                 text += &format!("; it says: {says}");
             }
             let error = Error::new(Code::Unavailable, text).with_reached(Reached::Unknown);
-            let accepted = sending.accepted();
-            // A request whose last byte the kernel did not take cannot have been run by anyone.
+            let accepted = sending.accepted_max();
+            // A request whose last byte the kernel surely did not take cannot have been run by anyone.
             let outcome = |end: u64| {
                 Err(match end <= accepted {
                     true => error.clone(),
@@ -366,8 +396,9 @@ impl Connection {
     }
 
     async fn read_loop(&self, mut frames: FrameReader, mut reader: ReadHalf, mut inbox: Inbox) {
+        let mut wake = Vec::new();
         let why = loop {
-            let at_least = match self.receive(&mut frames, &mut inbox) {
+            let at_least = match self.receive(&mut frames, &mut inbox, &mut wake) {
                 Ok(at_least) => at_least,
                 Err(violation) => {
                     tracing::warn!(peer = %self.peer, reason = %violation, "connection closed: the server broke the protocol");
@@ -384,8 +415,14 @@ impl Connection {
     }
 
     /// Hands out every message that is whole, with one lock for all, and says how many bytes the next one lacks.
-    fn receive(&self, frames: &mut FrameReader, inbox: &mut Inbox) -> Result<usize, Violation> {
-        let mut wake = Vec::new();
+    ///
+    /// `wake` is empty before and after: its memory is used again.
+    fn receive(
+        &self,
+        frames: &mut FrameReader,
+        inbox: &mut Inbox,
+        wake: &mut Vec<Waker>,
+    ) -> Result<usize, Violation> {
         let mut room = Vec::new();
         let mut sending = self.link.lock();
         sending.side.heard = sending.side.heard.wrapping_add(1);
@@ -411,8 +448,8 @@ impl Connection {
                     let seq = frames.header().seq;
                     match frames.header().kind {
                         Kind::Ping => wake.extend(send_empty(&mut sending, Kind::Pong, seq)),
-                        Kind::Item => self.receive_item(&mut sending, seq, body, &mut wake),
-                        _ => sending.side.receive(frames, body, &mut wake),
+                        Kind::Item => self.receive_item(&mut sending, seq, body, wake),
+                        _ => sending.side.receive(frames, body, wake),
                     }
                 }
                 Err(violation) => break Err(violation),
@@ -420,7 +457,9 @@ impl Connection {
         };
         wake.extend(sending.retire());
         drop(sending);
-        wake_all(wake);
+        wake_all(wake.drain(..));
+        // A burst of replies leaves nothing behind.
+        wake.shrink_to(WAKE_KEPT_MAX);
         ended
     }
 }
@@ -698,8 +737,14 @@ async fn shake_hands(
     inbox: &mut Inbox,
     address: &Address,
     config: &Config,
-) -> Result<(Framing, Features, usize, usize), String> {
-    let window = Limits::default().stream_window;
+) -> Result<Agreed, String> {
+    // With a server that agrees to nothing.
+    let plain = |framing| Agreed {
+        framing,
+        features: Features::default(),
+        in_flight_max: usize::MAX,
+        window: Limits::default().stream_window,
+    };
     if let Transport::Http(_) = address.transport {
         let path = match address.dialect {
             Dialect::NetRpc => GO_RPC_PATH,
@@ -712,13 +757,12 @@ async fn shake_hands(
         inbox.consume(len);
     }
     match address.dialect {
-        Dialect::NetRpc => Ok((Framing::NetRpc, Features::default(), usize::MAX, window)),
-        Dialect::JsonRpc => Ok((Framing::JsonRpc, Features::default(), usize::MAX, window)),
+        Dialect::NetRpc => Ok(plain(Framing::NetRpc)),
+        Dialect::JsonRpc => Ok(plain(Framing::JsonRpc)),
         Dialect::GeeRpc => {
             // Nothing comes back: the first request follows at once.
             write(stream, &hello(config, Features::default())).await?;
-            let framing = Framing::Farcall(config.codec);
-            Ok((framing, Features::default(), usize::MAX, window))
+            Ok(plain(Framing::Farcall(config.codec)))
         }
         Dialect::Farcall => {
             let offered = Features::ALL.compressing(config.compression);
@@ -733,10 +777,13 @@ async fn shake_hands(
                     config.codec
                 ));
             }
-            let features = ack.features().and(offered);
-            let in_flight_max = ack.in_flight_max().unwrap_or(usize::MAX);
-            let window = ack.window().unwrap_or(window);
-            Ok((Framing::Farcall(codec), features, in_flight_max, window))
+            let plain = plain(Framing::Farcall(codec));
+            Ok(Agreed {
+                features: ack.features().and(offered),
+                in_flight_max: ack.in_flight_max().unwrap_or(plain.in_flight_max),
+                window: ack.window().unwrap_or(plain.window),
+                ..plain
+            })
         }
     }
 }

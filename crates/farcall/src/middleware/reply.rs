@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use farcall_wire::{Body, BodyKind, BodyRef, Encode, Message, Metadata};
 
-use crate::inbox::Kept;
+use crate::buffers::Kept;
 use crate::{Code, Error, Result};
 
 /// A call's good reply.

@@ -9,7 +9,7 @@ use tokio::time::timeout_at;
 
 use super::{Guarded, TimeLimit, panicked, timed_out, unless_it_panics};
 use crate::Context;
-use crate::inbox::Kept;
+use crate::buffers::Kept;
 use crate::link::now;
 use crate::middleware::{self, Call, Endpoint, Layers, Side, before};
 use crate::router::{Method, Replier, Running};

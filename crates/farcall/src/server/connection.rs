@@ -19,8 +19,9 @@ use tokio::time::timeout;
 
 use super::Shared;
 use crate::backoff::jittered;
+use crate::buffers::Kept;
 use crate::context::Peer;
-use crate::inbox::{Inbox, Kept, discard};
+use crate::inbox::{Inbox, discard};
 use crate::link::{Link, Sending, now, wake_all};
 use crate::middleware::outcome_of;
 use crate::router::{Method, Missing, Replier, ReplyTo, Request, RunOn, Running, no_streams};
@@ -28,7 +29,7 @@ use crate::run::{self, TimeLimit};
 use crate::slab::Slab;
 use crate::stream::carrier::{CallStreams, Carrier, Carries, HasStreams, too_many};
 use crate::stream::table::{Arrived, Streams};
-use crate::transport::{ReadHalf, Stream};
+use crate::transport::{ReadHalf, Stream, WriteHalf};
 use crate::{Context, Dialect, Error, Result};
 
 /// A client that takes no byte of its replies for so long is given up: they are memory.
@@ -111,11 +112,17 @@ pub(super) async fn serve(shared: Arc<Shared>, mut stream: Stream, dialect: Dial
                 dialect: agreed.dialect,
                 codec,
             });
-            Connection::serve(&shared, stream, inbox, agreed, peer).await
+            let connection = Connection::new(&shared, agreed, peer);
+            let Stream {
+                mut reader, writer, ..
+            } = stream;
+            connection.serve(&mut reader, writer, &mut inbox).await
         }
         Ok(Opened::Http) => {
             let Stream { reader, writer, .. } = stream;
-            super::serve_http(&shared, inbox.replayed_on(reader, writer), &peer).await;
+            let stream = inbox.replayed_on(reader, writer);
+            // Boxed, or every connection would have the room that HTTP takes.
+            Box::pin(super::serve_http(&shared, stream, &peer)).await;
             Ok(())
         }
         Ok(Opened::Done) => Ok(()),
@@ -367,13 +374,7 @@ impl Drop for Place {
 }
 
 impl Connection {
-    async fn serve(
-        shared: &Arc<Shared>,
-        stream: Stream,
-        inbox: Inbox,
-        agreed: Agreed,
-        peer: Arc<Peer>,
-    ) -> Result<(), Trouble> {
+    fn new(shared: &Arc<Shared>, agreed: Agreed, peer: Arc<Peer>) -> Arc<Connection> {
         let Agreed {
             framing,
             features,
@@ -382,7 +383,7 @@ impl Connection {
             ..
         } = agreed;
         let both = [shared.config.handle_timeout, handle_timeout];
-        let connection = Arc::new(Connection {
+        Arc::new(Connection {
             shared: Arc::clone(shared),
             link: Link::new(
                 FrameWriter::new(framing, Side::Server).with_compression(features.compression()),
@@ -398,26 +399,38 @@ impl Connection {
             features,
             handle_timeout: both.into_iter().flatten().min(),
             body_kind: OnceLock::new(),
-        });
-        let _stops = StopRunning(&connection);
-        let ended = connection.converse(stream, inbox).await;
-        connection.stop_running(false);
-        connection.one_ways_ended().await;
+        })
+    }
+
+    // What is handed down by reference here and below is so because a future keeps room of its own for each value that
+    // is moved into it, for as long as the connection lives.
+    async fn serve(
+        self: &Arc<Self>,
+        reader: &mut ReadHalf,
+        writer: WriteHalf,
+        inbox: &mut Inbox,
+    ) -> Result<(), Trouble> {
+        let _stops = StopRunning(self);
+        let ended = self.converse(reader, writer, inbox).await;
+        self.stop_running(false);
+        self.one_ways_ended().await;
         ended
     }
 
     /// Reads and writes until the peer has gone, or has everything.
-    async fn converse(self: &Arc<Self>, stream: Stream, inbox: Inbox) -> Result<(), Trouble> {
-        let Stream {
-            mut reader, writer, ..
-        } = stream;
+    async fn converse(
+        self: &Arc<Self>,
+        reader: &mut ReadHalf,
+        writer: WriteHalf,
+        inbox: &mut Inbox,
+    ) -> Result<(), Trouble> {
         let writing = {
             let connection = Arc::clone(self);
             tokio::spawn(async move { connection.link.write_loop(writer, STALL_MAX).await })
         };
         let mut writing = AbortOnDrop(writing);
         let read = tokio::select! {
-            read = self.read_and_drain(&mut reader, inbox) => read,
+            read = self.read_and_drain(reader, inbox) => read,
             // The peer takes no more replies.
             written = &mut writing.0 => return Ok(written.unwrap_or(Ok(()))?),
         };
@@ -432,7 +445,7 @@ impl Connection {
         if let Ok(written) = (&mut writing.0).await {
             written?;
             // What was written last must reach the peer before the socket is gone.
-            let _ = timeout(LINGER, discard(&mut reader)).await;
+            let _ = timeout(LINGER, discard(reader)).await;
         }
         read
     }
@@ -441,7 +454,7 @@ impl Connection {
     async fn read_and_drain(
         self: &Arc<Self>,
         reader: &mut ReadHalf,
-        inbox: Inbox,
+        inbox: &mut Inbox,
     ) -> Result<(), Trouble> {
         let mut draining = self.shared.draining.subscribe();
         let mut reading = pin!(self.read(reader, inbox));
@@ -449,7 +462,10 @@ impl Connection {
         let goes_away = async {
             match age_max.filter(|_| self.features.drain) {
                 // Early or late, it is told once: it makes no calls here any more.
-                Some(age) => drop(timeout(jittered(age), is_draining(&mut draining)).await),
+                // Boxed, or every connection would have the room that a timer takes.
+                Some(age) => {
+                    drop(Box::pin(timeout(jittered(age), is_draining(&mut draining))).await)
+                }
                 None => is_draining(&mut draining).await,
             }
         };
@@ -483,7 +499,7 @@ impl Connection {
     async fn read(
         self: &Arc<Self>,
         reader: &mut ReadHalf,
-        mut inbox: Inbox,
+        inbox: &mut Inbox,
     ) -> Result<(), Trouble> {
         let mut frames = FrameReader::new(self.framing, Side::Server, &self.shared.config.limits)
             .with_compression(self.features.compression());
@@ -533,7 +549,8 @@ impl Connection {
             let filling = inbox.fill(reader, at_least);
             // Between messages a peer may be silent for as long as it likes. Within one, its silence is our memory.
             let read = match is_within {
-                true => timeout(SILENCE_MAX, filling).await,
+                // Boxed, or every connection would have the room that a timer takes.
+                true => Box::pin(timeout(SILENCE_MAX, filling)).await,
                 false => Ok(filling.await),
             };
             let read = read.map_err(|_| {

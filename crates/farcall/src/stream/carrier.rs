@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker, ready};
 use farcall_wire::{Body, BodyKind, Credit, Kind};
 
 use super::table::{Arrived, Streams, Taken};
-use crate::inbox::Kept;
+use crate::buffers::Kept;
 use crate::link::{Link, Sending, wake_all};
 use crate::{Code, Error, Result};
 

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 use farcall_wire::{Credit, ReceiveWindow, SendWindow};
 use rustc_hash::FxHashMap;
 
-use crate::inbox::Kept;
+use crate::buffers::Kept;
 use crate::{Code, Error, Result};
 
 /// The streams of a connection, by their calls' Seq. Most connections have none, and then this holds no memory.

@@ -436,6 +436,26 @@ async fn a_peer_may_be_silent_between_messages_but_not_within_one() {
 }
 
 #[tokio::test]
+async fn a_server_takes_exactly_as_many_connections_as_it_may() {
+    for listeners in [1, 3] {
+        let mut builder = Server::builder().connections_max(2);
+        for _ in 0..listeners {
+            builder = builder.bind("tcp@127.0.0.1:0");
+        }
+        let server = builder.start().await.unwrap();
+        let connect = || Client::builder(server.address().clone()).connect();
+        let first = connect().await.unwrap();
+        let second = connect().await.unwrap();
+        let error = connect().await.unwrap_err();
+        assert_eq!(error.code(), Code::Unavailable, "{error}");
+        assert!(first.is_connected() && second.is_connected());
+        drop(first);
+        // Its place is free when the server has seen it go.
+        soon(async { while connect().await.is_err() {} }).await;
+    }
+}
+
+#[tokio::test]
 async fn calls_that_wait_for_a_place_begin_in_turn() {
     const TASKS: usize = 8;
     const CALLS: usize = 50 * TASKS;
