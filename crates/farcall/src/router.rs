@@ -170,7 +170,9 @@ pub(crate) enum RunOn {
 
 #[derive(Default)]
 struct Counters {
-    begun: AtomicU64,
+    /// Handlers that were not ready at once and have not ended. One that is ready never waits to be seen, and an atomic
+    /// less is a good part of what its call costs.
+    running: AtomicU64,
     ended: AtomicU64,
     errors: AtomicU64,
 }
@@ -337,12 +339,20 @@ impl Method {
         (self.handler)(context, body, replier)
     }
 
-    /// Counts a call that begins, and tells when it began where calls are measured. `ended` wants to know it.
+    /// Tells when a call began, where calls are measured. `ended` wants to know it.
     pub(crate) fn began(&self, now: impl FnOnce() -> Instant) -> Option<Instant> {
-        self.counters.begun.fetch_add(1, Ordering::Relaxed);
         let meter = self.meter.get()?;
         guarded(|| meter.begun());
         Some(now())
+    }
+
+    /// Counts a call that is not over at once, until [`Method::stops`].
+    pub(crate) fn runs(&self) {
+        self.counters.running.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn stops(&self) {
+        self.counters.running.fetch_sub(1, Ordering::Relaxed);
     }
 
     pub(crate) fn ended(&self, began: Option<Instant>, outcome: Result<(), Code>) {
@@ -358,9 +368,6 @@ impl Method {
 
     fn snapshot(&self) -> MethodSnapshot {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        // In this order, no call seems to have ended that has not begun.
-        let ended = count(&self.counters.ended);
-        let begun = count(&self.counters.begun);
         MethodSnapshot {
             name: self.name.clone(),
             doc: self.doc.clone(),
@@ -369,9 +376,9 @@ impl Method {
             incoming: self.incoming.as_ref().map(Schema::to_string),
             outgoing: self.outgoing.as_ref().map(Schema::to_string),
             idempotent: self.idempotent,
-            calls: ended,
+            calls: count(&self.counters.ended),
             errors: count(&self.counters.errors),
-            in_flight: begun.saturating_sub(ended),
+            in_flight: count(&self.counters.running),
         }
     }
 }

@@ -364,7 +364,9 @@ impl Drop for Place {
         let Some(task) = sending.side.running.remove(self.id) else {
             return;
         };
+        // In this order, none is over that was not counted.
         task.method.ended(task.began, task.outcome);
+        task.method.stops();
         sending.side.one_ways -= usize::from(task.request.is_one_way);
         let reader = sending.side.reader.take();
         let idle = sending.side_changed();
@@ -749,6 +751,7 @@ impl Connection {
         began: Option<Instant>,
         limit: Option<TimeLimit>,
     ) -> bool {
+        method.runs();
         let mut sending = self.link.lock();
         let id = sending.side.running.insert(Task {
             request: request.clone(),

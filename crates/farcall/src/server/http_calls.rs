@@ -154,6 +154,7 @@ async fn call(shared: &Shared, request: &Request) -> Result<Vec<u8>> {
         request: crate::router::Request::default(),
         streams: None,
     };
+    method.runs();
     let mut counted = Counted {
         method,
         began: method.began(now),
@@ -189,7 +190,9 @@ struct Counted<'a> {
 
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
+        // In this order, none is over that was not counted.
         self.method.ended(self.began, self.outcome);
+        self.method.stops();
     }
 }
 
