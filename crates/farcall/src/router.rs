@@ -7,10 +7,12 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::{Context as TaskContext, Poll, ready};
 use std::time::Instant;
 
 use farcall_gob::Schema;
 use farcall_wire::{Body, BodyRef, JsonCall, Message};
+use pin_project_lite::pin_project;
 use rustc_hash::FxHashMap;
 
 use crate::context::ReplyMetadata;
@@ -20,8 +22,19 @@ use crate::stream::carrier::Carrier;
 use crate::stream::{CloseOnDrop, Incoming, Items, Outgoing};
 use crate::{Code, Context, Error, Result};
 
-/// A handler at work. Its last step hands its reply over, so it ends with nothing, or with the error to send.
-pub(crate) type Running = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
+/// A handler at work, or the layers around one.
+///
+/// Its last step hands its reply over, so it ends with nothing, or with the error to send. It is told with each poll
+/// where the reply goes: a handler that is ready at once never has to hold its connection.
+pub(crate) trait Work: Send {
+    fn poll(
+        self: Pin<&mut Self>,
+        context: &mut TaskContext<'_>,
+        to: Recipient<'_>,
+    ) -> Poll<Result<()>>;
+}
+
+pub(crate) type Running = Pin<Box<dyn Work>>;
 
 /// Takes good replies.
 pub(crate) trait ReplyTo: Send + Sync {
@@ -68,59 +81,29 @@ impl Request {
 }
 
 /// Where one call's reply goes.
-pub(crate) enum Replier {
-    /// To the caller.
+#[derive(Clone, Copy)]
+pub(crate) enum Recipient<'a> {
     Caller {
-        to: Arc<dyn ReplyTo>,
-        request: Request,
-        /// The call's items, until the handler has them.
-        streams: Option<CloseOnDrop>,
+        to: &'a dyn ReplyTo,
+        request: &'a Request,
     },
-    /// To the layers around the handler.
-    Layers {
-        place: Arc<Mutex<Option<Reply>>>,
-        streams: Option<CloseOnDrop>,
-    },
+    /// The layers around the handler.
+    Layers(&'a Mutex<Option<Reply>>),
 }
 
-impl Replier {
-    /// Opens the streams of items that the method has, before anything of them can arrive.
-    pub(crate) fn open_streams(&mut self, method: &Method) -> Result<()> {
-        let has_streams = method.incoming.is_some() || method.outgoing.is_some();
-        if let (
-            true,
-            Replier::Caller {
-                to,
-                request,
-                streams,
-            },
-        ) = (has_streams, self)
-        {
-            let opened = Arc::clone(to).streams(request, method.incoming.is_some())?;
-            *streams = Some(CloseOnDrop(opened));
-        }
-        Ok(())
-    }
-
-    /// The streams that were opened. They can be taken once.
-    pub(crate) fn take_streams(&mut self) -> Option<CloseOnDrop> {
+impl Recipient<'_> {
+    fn reply<R: Message>(self, reply: R) -> Result<()> {
         match self {
-            Replier::Caller { streams, .. } | Replier::Layers { streams, .. } => streams.take(),
-        }
-    }
-
-    fn reply<R: Message>(&self, reply: R) -> Result<()> {
-        match self {
-            Replier::Caller { to, request, .. } => to.reply(request, Body::from(&reply)),
-            Replier::Layers { .. } => self.pass(Reply::new(reply)),
+            Recipient::Caller { to, request } => to.reply(request, Body::from(&reply)),
+            Recipient::Layers(_) => self.pass(Reply::new(reply)),
         }
     }
 
     /// Passes on what layers gave.
-    pub(crate) fn pass(&self, reply: Reply) -> Result<()> {
+    pub(crate) fn pass(self, reply: Reply) -> Result<()> {
         match self {
-            Replier::Caller { to, request, .. } => to.reply(request, reply.body()?),
-            Replier::Layers { place, .. } => {
+            Recipient::Caller { to, request } => to.reply(request, reply.body()?),
+            Recipient::Layers(place) => {
                 *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(reply);
                 Ok(())
             }
@@ -128,7 +111,34 @@ impl Replier {
     }
 }
 
-type Handler = dyn Fn(Context, BodyRef<'_>, Replier) -> Result<Running> + Send + Sync;
+pin_project! {
+    /// A handler's own future.
+    struct Handling<Fut> {
+        #[pin]
+        running: Fut,
+        open: Option<CloseOnDrop>,
+    }
+}
+
+impl<Fut, R> Work for Handling<Fut>
+where
+    Fut: Future<Output = Result<R>> + Send,
+    R: Message,
+{
+    fn poll(
+        self: Pin<&mut Self>,
+        context: &mut TaskContext<'_>,
+        to: Recipient<'_>,
+    ) -> Poll<Result<()>> {
+        let this = self.project();
+        let reply = ready!(this.running.poll(context))?;
+        // No item follows the reply, whoever still holds what sends them.
+        this.open.take();
+        Poll::Ready(to.reply(reply))
+    }
+}
+
+type Handler = dyn Fn(Context, BodyRef<'_>, Option<CloseOnDrop>) -> Result<Running> + Send + Sync;
 
 /// One method of a service: a name and what runs under it.
 ///
@@ -196,12 +206,12 @@ impl Method {
             incoming: None,
             outgoing: None,
             unfit: unfit::<A>("argument").or_else(|| unfit::<R>("reply")),
-            handler: Box::new(move |context, body, replier| {
+            handler: Box::new(move |context, body, _| {
                 let args = decode_argument::<A>(body)?;
                 let running = handler(context, args);
-                Ok(Box::pin(async move {
-                    let reply = running.await?;
-                    replier.reply(reply)
+                Ok(Box::pin(Handling {
+                    running,
+                    open: None,
                 }))
             }),
             counters: Counters::default(),
@@ -255,8 +265,8 @@ impl Method {
             unfit: unfit::<A>("argument")
                 .or_else(|| unfit::<R>("reply"))
                 .or_else(items),
-            handler: Box::new(move |context, body, mut replier| {
-                let open = replier.take_streams().ok_or_else(|| {
+            handler: Box::new(move |context, body, streams| {
+                let open = streams.ok_or_else(|| {
                     let text = "a layer ran a handler with streams of items twice";
                     Error::new(Code::Internal, text)
                 })?;
@@ -264,11 +274,9 @@ impl Method {
                 let args = decode_argument::<A>(body)?;
                 let incoming = Incoming::new(Arc::clone(&carrier));
                 let running = handler(context, args, incoming, Outgoing::new(carrier, false));
-                Ok(Box::pin(async move {
-                    let reply = running.await?;
-                    // No item follows the reply, whoever still holds what sends them.
-                    drop(open);
-                    replier.reply(reply)
+                Ok(Box::pin(Handling {
+                    running,
+                    open: Some(open),
                 }))
             }),
             counters: Counters::default(),
@@ -329,14 +337,27 @@ impl Method {
         self.run
     }
 
-    /// Decodes the argument and makes the future that is to be polled.
+    /// Opens the streams of items that the method has, before anything of them can arrive.
+    pub(crate) fn open_streams<T: ReplyTo>(
+        &self,
+        to: &Arc<T>,
+        request: &Request,
+    ) -> Result<Option<CloseOnDrop>> {
+        if self.incoming.is_none() && self.outgoing.is_none() {
+            return Ok(None);
+        }
+        let opened = Arc::clone(to).streams(request, self.incoming.is_some())?;
+        Ok(Some(CloseOnDrop(opened)))
+    }
+
+    /// Decodes the argument and makes what is to be polled.
     pub(crate) fn start(
         &self,
         context: Context,
         body: BodyRef<'_>,
-        replier: Replier,
+        streams: Option<CloseOnDrop>,
     ) -> Result<Running> {
-        (self.handler)(context, body, replier)
+        (self.handler)(context, body, streams)
     }
 
     /// Tells when a call began, where calls are measured. `ended` wants to know it.

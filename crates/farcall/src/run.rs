@@ -6,7 +6,7 @@ mod layered;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -14,8 +14,9 @@ use farcall_wire::{BodyRef, go_duration};
 use tokio::time::sleep_until;
 
 use crate::context::within;
-use crate::middleware::Layers;
-use crate::router::{Method, Replier, RunOn, Running};
+use crate::middleware::{Layers, Reply};
+use crate::router::{Method, Recipient, ReplyTo, Request, RunOn, Running};
+use crate::stream::CloseOnDrop;
 use crate::{Code, Context, Error, Result};
 
 /// The end of a handler's time, and how long it was in all.
@@ -25,20 +26,36 @@ pub(crate) struct TimeLimit {
     pub(crate) limit: Duration,
 }
 
-/// Makes the future of a call: the handler's, or that of the layers around it. Without layers the argument is decoded
-/// now.
+/// Who gets a call's reply, held by what may run for long.
+pub(crate) enum Held {
+    Caller {
+        to: Arc<dyn ReplyTo>,
+        request: Request,
+    },
+    Layers(Arc<Mutex<Option<Reply>>>),
+}
+
+impl Held {
+    fn recipient(&self) -> Recipient<'_> {
+        match self {
+            Held::Caller { to, request } => Recipient::Caller { to: &**to, request },
+            Held::Layers(place) => Recipient::Layers(place),
+        }
+    }
+}
+
+/// Makes what runs for a call: the handler, or the layers around it. Without layers the argument is decoded now.
 pub(crate) fn start(
     layers: Option<&Layers>,
     name: &Arc<str>,
     method: &Arc<Method>,
     context: Context,
     body: BodyRef<'_>,
-    mut replier: Replier,
+    streams: Option<CloseOnDrop>,
 ) -> Result<Running> {
-    replier.open_streams(method)?;
     match layers {
-        None => handler(method, context, body, replier),
-        Some(layers) => Ok(layered::start(layers, name, method, context, body, replier)),
+        None => handler(method, context, body, streams),
+        Some(layers) => Ok(layered::start(layers, name, method, context, body, streams)),
     }
 }
 
@@ -47,9 +64,9 @@ fn handler(
     method: &Method,
     context: Context,
     body: BodyRef<'_>,
-    replier: Replier,
+    streams: Option<CloseOnDrop>,
 ) -> Result<Running> {
-    let started = catch_unwind(AssertUnwindSafe(|| method.start(context, body, replier)));
+    let started = catch_unwind(AssertUnwindSafe(|| method.start(context, body, streams)));
     started.unwrap_or_else(|_| Err(panicked("the handler")))
 }
 
@@ -58,9 +75,13 @@ pub(crate) fn poll_once(
     running: &mut Running,
     method: &Method,
     limit: Option<TimeLimit>,
+    to: Recipient<'_>,
 ) -> Poll<Result<()>> {
     match method.run_on() {
-        RunOn::Reader => poll(running, limit, &mut TaskContext::from_waker(Waker::noop())),
+        RunOn::Reader => {
+            let mut context = TaskContext::from_waker(Waker::noop());
+            poll(running, limit, to, &mut context)
+        }
         RunOn::Task | RunOn::BlockingThread => Poll::Pending,
     }
 }
@@ -71,41 +92,44 @@ pub(crate) async fn to_end(
     running: Running,
     method: &Method,
     limit: Option<TimeLimit>,
+    to: Held,
     held: impl Send + 'static,
 ) -> Result<()> {
-    let mut held = Some(held);
-    let running = match method.run_on() {
-        RunOn::BlockingThread => on_blocking_thread(running, limit, held.take()),
-        RunOn::Reader | RunOn::Task => running,
-    };
-    let caught = Guarded { running, limit };
+    let guarded = Guarded { running, limit, to };
+    match method.run_on() {
+        RunOn::BlockingThread => in_time(limit, on_blocking_thread(guarded, held)).await,
+        RunOn::Reader | RunOn::Task => {
+            let _held = held;
+            in_time(limit, guarded).await
+        }
+    }
+}
+
+async fn in_time(
+    limit: Option<TimeLimit>,
+    running: impl Future<Output = Result<()>>,
+) -> Result<()> {
     match limit {
-        None => caught.await,
+        None => running.await,
         Some(TimeLimit { deadline, limit }) => tokio::select! {
             // On a busy machine both may be due when they are looked at. It must not hang on that whether a handler
             // took too long.
             biased;
             () = sleep_until(deadline.into()) => Err(timed_out(limit)),
-            ended = caught => ended,
+            ended = running => ended,
         },
     }
 }
 
 /// Runs a handler where it may block. One that has begun stays there when nobody waits any more.
-fn on_blocking_thread(
-    running: Running,
-    limit: Option<TimeLimit>,
-    held: impl Send + 'static,
-) -> Running {
+async fn on_blocking_thread(guarded: Guarded, held: impl Send + 'static) -> Result<()> {
     let runtime = tokio::runtime::Handle::current();
     let mut thread = AbortOnDrop(tokio::task::spawn_blocking(move || {
         let _held = held;
-        runtime.block_on(Guarded { running, limit })
+        runtime.block_on(guarded)
     }));
-    Box::pin(async move {
-        let ended = (&mut thread.0).await;
-        ended.unwrap_or_else(|_| Err(panicked("the handler")))
-    })
+    let ended = (&mut thread.0).await;
+    ended.unwrap_or_else(|_| Err(panicked("the handler")))
 }
 
 /// Keeps work that has not begun from beginning when nobody waits for it any more.
@@ -121,25 +145,27 @@ impl Drop for AbortOnDrop {
 struct Guarded {
     running: Running,
     limit: Option<TimeLimit>,
+    to: Held,
 }
 
 impl Future for Guarded {
     type Output = Result<()>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<Result<()>> {
-        let limit = self.limit;
-        poll(&mut self.running, limit, context)
+        let Guarded { running, limit, to } = &mut *self;
+        poll(running, *limit, to.recipient(), context)
     }
 }
 
 fn poll(
     running: &mut Running,
     limit: Option<TimeLimit>,
+    to: Recipient<'_>,
     context: &mut TaskContext<'_>,
 ) -> Poll<Result<()>> {
     let deadline = limit.map(|limit| limit.deadline);
     let polled = catch_unwind(AssertUnwindSafe(|| {
-        within(deadline, || running.as_mut().poll(context))
+        within(deadline, || running.as_mut().poll(context, to))
     }));
     polled.unwrap_or_else(|_| Poll::Ready(Err(panicked("the handler"))))
 }

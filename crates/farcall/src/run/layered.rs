@@ -1,48 +1,63 @@
 //! A handler with layers around it. The argument is kept as bytes until the last layer wants the handler to run.
 
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context as TaskContext, Poll, ready};
 use std::time::Instant;
 
 use farcall_wire::{BodyKind, BodyRef, GobStream};
 use tokio::time::timeout_at;
 
-use super::{Guarded, TimeLimit, panicked, timed_out, unless_it_panics};
+use super::{Guarded, Held, TimeLimit, panicked, timed_out, unless_it_panics};
 use crate::Context;
 use crate::buffers::Kept;
 use crate::link::now;
 use crate::middleware::{self, Call, Endpoint, Layers, Side, before};
-use crate::router::{Method, Replier, Running};
+use crate::router::{Method, Recipient, Running, Work};
 use crate::stream::CloseOnDrop;
 
-/// Makes the future of a call through all layers. Its last step hands the reply over, as a handler's own does.
+/// Makes what runs a call through all layers. Its last step hands the reply over, as a handler's own does.
 pub(super) fn start(
     layers: &Layers,
     name: &Arc<str>,
     method: &Arc<Method>,
     context: Context,
     body: BodyRef<'_>,
-    mut replier: Replier,
+    streams: Option<CloseOnDrop>,
 ) -> Running {
     let handling = Arc::new(Handling {
         method: Arc::clone(method),
         argument: Argument::keep(body),
         deadline: context.deadline,
         began: AtomicBool::new(false),
-        streams: Mutex::new(replier.take_streams()),
+        streams: Mutex::new(streams),
     });
     let call = Call::new(Side::Server, Arc::clone(name), context);
     let next = before(layers, Arc::clone(&handling) as Arc<dyn Endpoint>);
-    Box::pin(async move {
+    let running = async move {
         // The handler's own panics are caught further in.
-        match unless_it_panics("a layer", async move { next.run(call).await }).await {
-            Ok(reply) => replier.pass(reply),
-            Err(error) => Err(match handling.began.load(Ordering::Relaxed) {
-                true => error,
-                false => error.refuse(),
-            }),
-        }
-    })
+        let ended = unless_it_panics("a layer", async move { next.run(call).await }).await;
+        ended.map_err(|error| match handling.began.load(Ordering::Relaxed) {
+            true => error,
+            false => error.refuse(),
+        })
+    };
+    Box::pin(Layered(Box::pin(running)))
+}
+
+/// All layers at work, and the handler in them.
+struct Layered(middleware::Running);
+
+impl Work for Layered {
+    fn poll(
+        mut self: Pin<&mut Self>,
+        context: &mut TaskContext<'_>,
+        to: Recipient<'_>,
+    ) -> Poll<crate::Result<()>> {
+        let reply = ready!(self.0.as_mut().poll(context))?;
+        Poll::Ready(to.pass(reply))
+    }
 }
 
 /// The innermost step: the handler.
@@ -71,18 +86,16 @@ impl Endpoint for Handling {
             let context = call.into_context();
             let deadline = context.deadline;
             let place = Arc::new(Mutex::new(None));
-            let replier = Replier::Layers {
-                place: Arc::clone(&place),
-                streams: self.take_streams(),
-            };
+            let streams = self.take_streams();
             // A panic of the handler is an outcome that layers see.
-            let running = super::handler(&self.method, context, self.argument.body(), replier)?;
+            let running = super::handler(&self.method, context, self.argument.body(), streams)?;
             let limit = deadline.map(|deadline| TimeLimit {
                 deadline,
                 limit: deadline.saturating_duration_since(now()),
             });
             // Its calls end with it, and its panics are outcomes that layers see.
-            let running = Guarded { running, limit };
+            let to = Held::Layers(Arc::clone(&place));
+            let running = Guarded { running, limit, to };
             match limit.filter(|_| deadline != self.deadline) {
                 None => running.await?,
                 // A layer made the time shorter, which nobody else knows of.

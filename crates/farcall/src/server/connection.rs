@@ -24,8 +24,8 @@ use crate::context::Peer;
 use crate::inbox::{Inbox, discard};
 use crate::link::{Link, Sending, now, wake_all};
 use crate::middleware::outcome_of;
-use crate::router::{Method, Missing, Replier, ReplyTo, Request, RunOn, Running, no_streams};
-use crate::run::{self, TimeLimit};
+use crate::router::{Method, Missing, Recipient, ReplyTo, Request, RunOn, Running, no_streams};
+use crate::run::{self, Held, TimeLimit};
 use crate::slab::Slab;
 use crate::stream::carrier::{CallStreams, Carrier, Carries, HasStreams, too_many};
 use crate::stream::table::{Arrived, Streams};
@@ -718,16 +718,18 @@ impl Connection {
         if method.run_on() == RunOn::BlockingThread {
             request.is_over = Some(Arc::default());
         }
-        let replier = Replier::Caller {
-            to: Arc::clone(self) as Arc<dyn ReplyTo>,
-            request: request.clone(),
-            streams: None,
-        };
         let began = method.began(arrived);
         let layers = self.shared.layers.layers();
-        let ready = match run::start(layers, name, method, context, body, replier) {
+        let started = method
+            .open_streams(self, &request)
+            .and_then(|streams| run::start(layers, name, method, context, body, streams));
+        let to = Recipient::Caller {
+            to: &**self,
+            request: &request,
+        };
+        let ready = match started {
             Err(error) => Err(error),
-            Ok(mut running) => match run::poll_once(&mut running, method, limit) {
+            Ok(mut running) => match run::poll_once(&mut running, method, limit, to) {
                 Poll::Ready(ended) => ended,
                 Poll::Pending => {
                     let method = Arc::clone(method);
@@ -770,7 +772,11 @@ impl Connection {
         let connection = Arc::clone(self);
         let task = tokio::spawn(async move {
             let place = Arc::new(place);
-            let ended = run::to_end(running, &method, limit, Arc::clone(&place)).await;
+            let to = Held::Caller {
+                to: Arc::clone(&connection) as Arc<dyn ReplyTo>,
+                request: request.clone(),
+            };
+            let ended = run::to_end(running, &method, limit, to, Arc::clone(&place)).await;
             connection.note(id, outcome_of(&ended));
             if let Err(error) = ended {
                 connection.fail(&request, error);

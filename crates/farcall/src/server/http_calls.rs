@@ -16,8 +16,8 @@ use crate::describe::{MethodTypes, ServiceTypes, TYPES_PATH, Types};
 use crate::http::{self, Reply, Request, Surface};
 use crate::link::now;
 use crate::middleware::outcome_of;
-use crate::router::{Replier, ReplyTo, Router, no_streams};
-use crate::run::TimeLimit;
+use crate::router::{ReplyTo, Router, no_streams};
+use crate::run::{Held, TimeLimit};
 use crate::schema::{example, json_schema};
 use crate::stream::carrier::Carrier;
 use crate::{Code, Context, Error, Result, run};
@@ -149,20 +149,23 @@ async fn call(shared: &Shared, request: &Request) -> Result<Vec<u8>> {
         json => BodyRef::Json(json),
     };
     let kept = Arc::new(Kept::default());
-    let replier = Replier::Caller {
-        to: Arc::clone(&kept) as Arc<dyn ReplyTo>,
-        request: crate::router::Request::default(),
-        streams: None,
-    };
+    let rpc = crate::router::Request::default();
     method.runs();
     let mut counted = Counted {
         method,
         began: method.began(now),
         outcome: Err(Code::Cancelled),
     };
-    let started = run::start(shared.layers.layers(), name, method, context, body, replier);
+    let layers = shared.layers.layers();
+    let started = method
+        .open_streams(&kept, &rpc)
+        .and_then(|streams| run::start(layers, name, method, context, body, streams));
+    let to = Held::Caller {
+        to: Arc::clone(&kept) as Arc<dyn ReplyTo>,
+        request: rpc,
+    };
     let ended = match started {
-        Ok(running) => run::to_end(running, method, limit, ()).await,
+        Ok(running) => run::to_end(running, method, limit, to, ()).await,
         Err(error) => Err(error),
     };
     counted.outcome = outcome_of(&ended);
