@@ -292,7 +292,12 @@ impl postcard::ser_flavors::Flavor for Append<'_> {
     }
 
     fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        self.0.extend_from_slice(bytes);
+        // Most are the few bytes of a number, for which a call to copy them takes longer than copying them.
+        if bytes.len() <= 4 {
+            self.0.extend(bytes.iter().copied());
+        } else {
+            self.0.extend_from_slice(bytes);
+        }
         Ok(())
     }
 

@@ -191,7 +191,15 @@ const VARINT_MAX: usize = 10;
 pub(crate) fn put_varint(number: u64, out: &mut Vec<u8>) {
     let mut bytes = [0; VARINT_MAX];
     let len = varint_into(number, &mut bytes);
-    out.extend_from_slice(&bytes[..len]);
+    append_front(&bytes, len, out);
+}
+
+/// Appends the first bytes of an array. All of it, and then less: a copy whose length is known to the compiler is a few
+/// instructions, and one of so few bytes whose length is not takes longer than all the rest of a header.
+fn append_front<const N: usize>(bytes: &[u8; N], len: usize, out: &mut Vec<u8>) {
+    let end = out.len() + len;
+    out.extend_from_slice(bytes);
+    out.truncate(end);
 }
 
 /// Writes a number into `out`, which must have room for any, and gives its length.
@@ -277,7 +285,7 @@ fn write_header(header: &Header, out: &mut Vec<u8>) {
     if !method.is_empty() {
         len += varint_into(method.len() as u64, &mut front[len..]);
     }
-    out.extend_from_slice(&front[..len]);
+    append_front(&front, len, out);
     out.extend_from_slice(method);
     if more != 0 {
         write_more(header, more, out);

@@ -216,16 +216,16 @@ impl<'a, R> CallFuture<'a, R> {
             options,
             ..
         } = &mut self.call;
-        let metered = via.metered(method);
         if options.is_idempotent {
             // However often it is made, this is its time.
             options.timeout = options.timeout.or(via.call_timeout());
         }
-        options.now = match &metered {
-            Some(metered) => Some(metered.began()),
-            None => options.timeout.map(|_| now()),
-        };
-        self.metered = metered;
+        if let Some(metered) = via.metered(method) {
+            options.now = Some(metered.began());
+            self.metered = Some(metered);
+        } else if options.timeout.is_some() {
+            options.now = Some(now());
+        }
         match via.begin_now(method, *body, options, Some(waker)) {
             Ok(Ok(Begun::ByClient(in_flight))) => {
                 let waits = in_flight.waits_for_reply();
