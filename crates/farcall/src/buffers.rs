@@ -42,15 +42,21 @@ pub(crate) struct Kept {
 
 impl Kept {
     pub(crate) fn copy(bytes: &[u8]) -> Kept {
-        let mut buffer = match bytes.len() <= LEN_MAX {
-            true => take(),
-            false => Vec::new(),
-        };
-        buffer.extend_from_slice(bytes);
-        Kept {
-            buffer,
+        let mut kept = Kept {
+            buffer: Vec::new(),
             place: 0..bytes.len(),
-        }
+        };
+        // Put in place: passed on by value, it would be written in parts and read as a whole, which processors are slow
+        // at.
+        let _ = POOL.try_with(|pool| {
+            if bytes.len() <= LEN_MAX {
+                if let Some(buffer) = pool.borrow_mut().pop() {
+                    kept.buffer = buffer;
+                }
+            }
+        });
+        kept.buffer.extend_from_slice(bytes);
+        kept
     }
 
     /// The bytes at `place` in a buffer that nobody else needs.

@@ -3,6 +3,7 @@
 mod around;
 mod call;
 pub(crate) mod connection;
+mod lane;
 mod lanes;
 mod streaming;
 

@@ -83,7 +83,8 @@ pub use limit::{ConcurrencyLimit, RateLimit, concurrency_limit, rate_limit};
 pub use metrics::{Meter, Recorder};
 pub(crate) use metrics::{Metered, Meters, guarded, outcome_of};
 pub use reply::Reply;
-pub(crate) use reply::{Received, Source};
+#[doc(hidden)]
+pub use reply::{Received, Source};
 #[cfg(feature = "tower")]
 pub use tower::{Innermost, Tower, tower};
 pub use trace::{Trace, trace};

@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwapOption;
 use farcall_wire::{Code, go_duration};
 use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, sleep_until, timeout};
 
 use super::Config;
 use super::connection::{Connection, Ended, connect_timed_out};
+use super::lane::Lane;
 use crate::backoff::{Backoff, jittered};
 use crate::link::now;
 use crate::{Address, Error, Reached, Result};
@@ -30,7 +30,7 @@ pub(super) struct Lanes {
     pub(super) config: Config,
     /// The connections made last, which may have ended since. Every call looks here, without a lock; they are changed
     /// with the lock of `dials` held.
-    open: Box<[ArcSwapOption<Connection>]>,
+    open: Box<[Lane]>,
     /// Whose turn it is.
     turn: AtomicUsize,
     dials: Mutex<Dials>,
@@ -106,7 +106,7 @@ enum Step {
 
 impl Lanes {
     pub(super) fn new(address: Address, config: Config) -> Lanes {
-        let lanes = (0..config.connections.max(1)).map(|_| ArcSwapOption::empty());
+        let lanes = (0..config.connections.max(1)).map(|_| Lane::empty());
         Lanes {
             open: lanes.collect(),
             turn: AtomicUsize::new(0),
@@ -130,7 +130,7 @@ impl Lanes {
             [only] => only,
             lanes => lanes.get(self.turn() % lanes.len())?,
         };
-        lane.load().as_ref().map(Arc::clone)
+        lane.get()
     }
 
     /// An open connection, as soon as patience allows. Nobody waits for a dial for longer than the connect timeout,
@@ -226,8 +226,7 @@ impl Lanes {
     /// A connection that replaces none is what the dial under way was for.
     pub(super) fn take_in(&self, next: &Arc<Connection>, old: Option<&Weak<Connection>>) -> bool {
         let find = |wanted: Option<*const Connection>| {
-            let holds =
-                |lane: &&ArcSwapOption<Connection>| lane.load().as_ref().map(Arc::as_ptr) == wanted;
+            let holds = |lane: &&Lane| lane.get().as_ref().map(Arc::as_ptr) == wanted;
             self.open.iter().find(holds)
         };
         let mut dials = self.lock();
@@ -266,13 +265,13 @@ impl Lanes {
         let mut open = Vec::with_capacity(self.open.len());
         let mut useless = None;
         for lane in &self.open {
-            let Some(connection) = lane.load_full() else {
+            let Some(connection) = lane.get() else {
                 continue;
             };
             match connection.ended() {
                 None => open.push(connection),
                 Some(ended) => {
-                    lane.store(None);
+                    lane.swap(None);
                     dials.leaves(&connection);
                     match ended.was_of_use {
                         true => dials.is_well(),
@@ -311,10 +310,7 @@ impl Lanes {
     }
 
     pub(super) fn is_connected(&self) -> bool {
-        let is_open = |lane: &ArcSwapOption<Connection>| {
-            let connection = lane.load();
-            connection.as_ref().is_some_and(|found| found.is_open())
-        };
+        let is_open = |lane: &Lane| lane.get().is_some_and(|found| found.is_open());
         self.open.iter().any(is_open)
     }
 
@@ -322,7 +318,7 @@ impl Lanes {
     pub(super) fn in_flight(&self) -> usize {
         let dials = self.lock();
         let leaving = dials.leaving.iter().filter_map(Weak::upgrade);
-        let open = self.open.iter().filter_map(|lane| lane.load_full());
+        let open = self.open.iter().filter_map(|lane| lane.get());
         open.chain(leaving)
             .map(|connection| connection.in_flight())
             .sum()

@@ -22,13 +22,14 @@ enum Content {
 
 /// A good reply as it came.
 #[derive(Default)]
-pub(crate) struct Received {
+pub struct Received {
     pub(crate) body: Kept,
     pub(crate) metadata: Metadata,
 }
 
 /// Knows how the bodies of a connection are decoded.
-pub(crate) trait Source: Send + Sync {
+pub trait Source: Send + Sync {
+    /// How they are.
     fn body_kind(&self) -> &BodyKind;
 }
 
@@ -69,13 +70,10 @@ impl Reply {
     }
 
     pub(crate) fn all_metadata(&self) -> Vec<(String, String)> {
-        let Content::Received(_, Received { metadata, .. }) = &self.0 else {
-            return Vec::new();
-        };
-        let pairs = metadata.pairs();
-        pairs
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .collect()
+        match &self.0 {
+            Content::Received(_, received) => received.all_metadata(),
+            Content::Value(_) => Vec::new(),
+        }
     }
 
     /// The value.
@@ -124,6 +122,21 @@ impl Reply {
 }
 
 impl Received {
+    pub(crate) fn decode<R: Message>(&self, source: &dyn Source) -> Result<R> {
+        self.body(Some(source)).decode().map_err(undecodable)
+    }
+
+    pub(crate) fn to_plain_json(&self, source: &dyn Source) -> Result<serde_json::Value> {
+        self.body(Some(source)).to_plain_json().map_err(undecodable)
+    }
+
+    pub(crate) fn all_metadata(&self) -> Vec<(String, String)> {
+        let pairs = self.metadata.pairs();
+        pairs
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect()
+    }
+
     fn body<'a>(&'a self, source: Option<&'a dyn Source>) -> BodyRef<'a> {
         match source {
             Some(source) => source.body_kind().body(self.body.bytes()),
