@@ -65,6 +65,16 @@ mod runtime {
             }
         }
 
+        pub(super) fn plain<A, R, F, Fut>(name: &'static str, handler: F) -> Method
+        where
+            A: Send + 'static,
+            R: Send + 'static,
+            F: Fn(A) -> Fut + Send + Sync + 'static,
+            Fut: Future<Output = Result<R>> + Send + 'static,
+        {
+            Method::new(name, move |_, argument| handler(argument))
+        }
+
         pub(super) fn doc(mut self, text: &'static str) -> Method {
             self.doc = text;
             self

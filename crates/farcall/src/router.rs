@@ -138,7 +138,11 @@ where
     }
 }
 
-type Handler = dyn Fn(Context, BodyRef<'_>, Option<CloseOnDrop>) -> Result<Running> + Send + Sync;
+/// Makes the context of a call, for a handler that wants to see it: one that does not is spared its making.
+pub(crate) type MakeContext<'a> = &'a dyn Fn() -> Context;
+
+type Handler =
+    dyn Fn(MakeContext<'_>, BodyRef<'_>, Option<CloseOnDrop>) -> Result<Running> + Send + Sync;
 
 /// One method of a service: a name and what runs under it.
 ///
@@ -194,6 +198,29 @@ impl Method {
         A: Message,
         R: Message,
         F: Fn(Context, A) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<R>> + Send + 'static,
+    {
+        Method::of(name, move |context: MakeContext<'_>, args| {
+            handler(context(), args)
+        })
+    }
+
+    /// A method whose handler does not look at the context: a little cheaper than [`Method::new`].
+    pub fn plain<A, R, F, Fut>(name: impl Into<String>, handler: F) -> Method
+    where
+        A: Message,
+        R: Message,
+        F: Fn(A) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<R>> + Send + 'static,
+    {
+        Method::of(name, move |_: MakeContext<'_>, args| handler(args))
+    }
+
+    pub(crate) fn of<A, R, F, Fut>(name: impl Into<String>, handler: F) -> Method
+    where
+        A: Message,
+        R: Message,
+        F: Fn(MakeContext<'_>, A) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<R>> + Send + 'static,
     {
         Method {
@@ -273,7 +300,8 @@ impl Method {
                 let carrier = Arc::clone(&open.0);
                 let args = decode_argument::<A>(body)?;
                 let incoming = Incoming::new(Arc::clone(&carrier));
-                let running = handler(context, args, incoming, Outgoing::new(carrier, false));
+                let outgoing = Outgoing::new(carrier, false);
+                let running = handler(context(), args, incoming, outgoing);
                 Ok(Box::pin(Handling {
                     running,
                     open: Some(open),
@@ -353,7 +381,7 @@ impl Method {
     /// Decodes the argument and makes what is to be polled.
     pub(crate) fn start(
         &self,
-        context: Context,
+        context: MakeContext<'_>,
         body: BodyRef<'_>,
         streams: Option<CloseOnDrop>,
     ) -> Result<Running> {

@@ -15,9 +15,9 @@ use tokio::time::sleep_until;
 
 use crate::context::within;
 use crate::middleware::{Layers, Reply};
-use crate::router::{Method, Recipient, ReplyTo, Request, RunOn, Running};
+use crate::router::{MakeContext, Method, Recipient, ReplyTo, Request, RunOn, Running};
 use crate::stream::CloseOnDrop;
-use crate::{Code, Context, Error, Result};
+use crate::{Code, Error, Result};
 
 /// The end of a handler's time, and how long it was in all.
 #[derive(Clone, Copy, Debug)]
@@ -49,20 +49,27 @@ pub(crate) fn start(
     layers: Option<&Layers>,
     name: &Arc<str>,
     method: &Arc<Method>,
-    context: Context,
+    context: MakeContext<'_>,
     body: BodyRef<'_>,
     streams: Option<CloseOnDrop>,
 ) -> Result<Running> {
     match layers {
         None => handler(method, context, body, streams),
-        Some(layers) => Ok(layered::start(layers, name, method, context, body, streams)),
+        Some(layers) => Ok(layered::start(
+            layers,
+            name,
+            method,
+            context(),
+            body,
+            streams,
+        )),
     }
 }
 
 /// Decodes the argument and makes the handler's future. Both are code that may be the user's.
 fn handler(
     method: &Method,
-    context: Context,
+    context: MakeContext<'_>,
     body: BodyRef<'_>,
     streams: Option<CloseOnDrop>,
 ) -> Result<Running> {

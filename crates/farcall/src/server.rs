@@ -18,7 +18,7 @@ use crate::discover::Endpoint;
 use crate::http::{self, Surface};
 use crate::middleware::{Middleware, Recorder, Stack};
 use crate::registry::{Advertise, Advertised, Adverts};
-use crate::router::{RegisterError, Router, ServiceSnapshot};
+use crate::router::{MakeContext, RegisterError, Router, ServiceSnapshot};
 use crate::transport::{Listener, Stream};
 use crate::{
     Address, AddressError, Context, Dialect, Incoming, Items, Method, Outgoing, Registry, Result,
@@ -243,8 +243,8 @@ pub trait Handle<Takes, A, R>: Send + Sync + 'static {
     /// What the function returns.
     type Running: Future<Output = Result<R>> + Send + 'static;
 
-    /// Runs the function.
-    fn handle(&self, context: Context, args: A) -> Self::Running;
+    /// Runs the function. `context` makes the context, if it is wanted.
+    fn handle(&self, context: &dyn Fn() -> Context, args: A) -> Self::Running;
 }
 
 impl<A, R, F, Fut> Handle<(A,), A, R> for F
@@ -254,7 +254,7 @@ where
 {
     type Running = Fut;
 
-    fn handle(&self, _: Context, args: A) -> Fut {
+    fn handle(&self, _: &dyn Fn() -> Context, args: A) -> Fut {
         self(args)
     }
 }
@@ -266,8 +266,8 @@ where
 {
     type Running = Fut;
 
-    fn handle(&self, context: Context, args: A) -> Fut {
-        self(context, args)
+    fn handle(&self, context: &dyn Fn() -> Context, args: A) -> Fut {
+        self(context(), args)
     }
 }
 
@@ -288,7 +288,9 @@ impl ServerBuilder {
         F: Handle<Takes, A, R>,
     {
         self.add(name, |name| {
-            Method::new(name, move |context, args| handler.handle(context, args))
+            Method::of(name, move |context: MakeContext<'_>, args| {
+                handler.handle(context, args)
+            })
         });
         self
     }

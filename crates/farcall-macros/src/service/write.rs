@@ -172,7 +172,8 @@ impl Method {
         };
         let call = located(call, self.result.span());
         let (constructor, streams) = match self.streams.as_slice() {
-            [] => (quote!(new), None),
+            [] if self.takes_context => (quote!(new), None),
+            [] => (quote!(plain), None),
             _ => {
                 let name = |direction| {
                     let is_used = self.items(direction).is_some();
@@ -187,10 +188,12 @@ impl Method {
                 (quote!(streaming), Some(streams))
             }
         };
+        let is_plain = !self.takes_context && self.streams.is_empty();
+        let cx = (!is_plain).then(|| quote!(#cx: #farcall::Context,));
         let handler = quote! {
             #farcall::Method::#constructor(#wire, {
                 let target = ::std::sync::Arc::clone(&target);
-                move |#cx: #farcall::Context, #args: #ty #streams| {
+                move |#cx #args: #ty #streams| {
                     let target = ::std::sync::Arc::clone(&target);
                     async move { #call }
                 }

@@ -88,7 +88,12 @@ impl Endpoint for Handling {
             let place = Arc::new(Mutex::new(None));
             let streams = self.take_streams();
             // A panic of the handler is an outcome that layers see.
-            let running = super::handler(&self.method, context, self.argument.body(), streams)?;
+            let running = super::handler(
+                &self.method,
+                &|| context.clone(),
+                self.argument.body(),
+                streams,
+            )?;
             let limit = deadline.map(|deadline| TimeLimit {
                 deadline,
                 limit: deadline.saturating_duration_since(now()),

@@ -707,7 +707,10 @@ impl Connection {
         if self.features.metadata && header.flags.has(Flags::METADATA) {
             request.metadata = Some(Arc::default());
         }
-        let context = Context {
+        if method.run_on() == RunOn::BlockingThread {
+            request.is_over = Some(Arc::default());
+        }
+        let context = || Context {
             peer: Arc::clone(&self.peer),
             deadline: limit.map(|limit| limit.deadline),
             metadata: (!header.metadata.is_empty()).then(|| header.metadata.as_bytes().into()),
@@ -715,14 +718,11 @@ impl Connection {
             reply_metadata: request.metadata.clone(),
             values: None,
         };
-        if method.run_on() == RunOn::BlockingThread {
-            request.is_over = Some(Arc::default());
-        }
         let began = method.began(arrived);
         let layers = self.shared.layers.layers();
         let started = method
             .open_streams(self, &request)
-            .and_then(|streams| run::start(layers, name, method, context, body, streams));
+            .and_then(|streams| run::start(layers, name, method, &context, body, streams));
         let to = Recipient::Caller {
             to: &**self,
             request: &request,

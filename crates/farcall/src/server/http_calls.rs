@@ -132,9 +132,9 @@ async fn call(shared: &Shared, request: &Request) -> Result<Vec<u8>> {
         .extensions()
         .get::<http::Peer>()
         .map(|peer| peer.0.to_string());
-    let context = Context {
+    let context = || Context {
         peer: Arc::new(Peer {
-            address: address.unwrap_or_default(),
+            address: address.clone().unwrap_or_default(),
             dialect: "http",
             codec: Codec::Json,
         }),
@@ -159,7 +159,7 @@ async fn call(shared: &Shared, request: &Request) -> Result<Vec<u8>> {
     let layers = shared.layers.layers();
     let started = method
         .open_streams(&kept, &rpc)
-        .and_then(|streams| run::start(layers, name, method, context, body, streams));
+        .and_then(|streams| run::start(layers, name, method, &context, body, streams));
     let to = Held::Caller {
         to: Arc::clone(&kept) as Arc<dyn ReplyTo>,
         request: rpc,
