@@ -21,8 +21,8 @@ if [ "${1:-}" = report ]; then
     # The same programs once more, to count what they allocate.
     mkdir -p bin/count
     for p in farcall-peer tarpc-peer tonic-peer capnp-peer jsonrpsee-peer volo-peer; do
-        cargo build --release --target-dir "$target-count" -p "$p" --features benchkit/count
-        cp "$target-count/release/$p" bin/count/
+        cargo build --release -p "$p" --features benchkit/count
+        cp "$target/release/$p" bin/count/
     done
     exec python3 report.py "$@"
 fi
