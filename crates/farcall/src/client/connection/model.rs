@@ -14,7 +14,7 @@ use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{CallTurn, Connection, NotBegun};
+use super::{Agreed, CallTurn, Connection, NotBegun};
 use crate::client::{CallOptions, InFlight};
 use crate::inbox::Inbox;
 use crate::link::model::{FRAMING, in_every_order};
@@ -132,13 +132,14 @@ impl AsyncRead for Peer {
 
 fn connection(in_flight_max: usize) -> Arc<Connection> {
     let frames = FrameReader::new(FRAMING, Side::Client, &Limits::default());
-    Arc::new(Connection::new(
-        FRAMING,
-        Features::ALL,
+    let agreed = Agreed {
+        framing: FRAMING,
+        features: Features::ALL.compressing(None),
         in_flight_max,
-        frames.body_kind(),
-        "the model".into(),
-    ))
+        window: Limits::default().stream_window,
+    };
+    let (kind, peer) = (frames.body_kind(), "the model".into());
+    Arc::new(Connection::new(agreed, kind, peer, &Limits::default()))
 }
 
 /// The loop that writes, on a thread of its own.
