@@ -168,3 +168,25 @@ pub(crate) async fn until(mut holds: impl FnMut() -> bool) {
     .await
     .expect("it should hold soon");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_replies_arrive_whole_behind_each_other() {
+    let server = server().await;
+    for codec in Codec::ALL {
+        let client = client(&server, codec).await;
+        let mut callers = tokio::task::JoinSet::new();
+        for caller in 0..12_usize {
+            let client = client.clone();
+            callers.spawn(async move {
+                for round in 0..4 {
+                    // Of every size around those at which buffers are handed over, grow, and are not kept.
+                    let len = (caller * 97 + round * 31) % 16 * (50 << 10) + caller;
+                    let sent: Vec<u8> = (0..len).map(|i| (i * 7 + caller) as u8).collect();
+                    let back = client.call::<Vec<u8>>("Echo.Bytes", &sent).await.unwrap();
+                    assert!(back == sent, "{codec}: {len} bytes of caller {caller}");
+                }
+            });
+        }
+        crate::support::soon(callers.join_all()).await;
+    }
+}
