@@ -219,7 +219,7 @@ def write():
             images.append(f"![{title}](performance/{file})")
     text = "\n\n".join([
         BEGIN,
-        f"Measured with {versions()}. Medians of {rounds} rounds, in parentheses the least and the most.",
+        f"Measured with {versions()}. Medians of {rounds} rounds (3 on two cores and of large bodies, one of idle connections), in parentheses the least and the most.",
         table(parts, counts),
         "CPU per call against the peer that does the same, median of the ratios of each round:",
         ratios(parts["one-core"]),
