@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use farcall::{Cluster, Code, Codec, Reached};
+use farcall::{Cluster, Code, Codec};
 use tokio::task::JoinSet;
 use tokio::time::{interval, sleep_until};
 
@@ -220,7 +220,7 @@ impl Round<'_> {
 
     async fn calls(&mut self, cluster: &Cluster) -> io::Result<Saw> {
         let load = Load::start(cluster, CALLS_PER_SERVER * self.fleet.len());
-        let (made, _) = load.finish(self.screen).await?;
+        let made = load.finish(self.screen).await?;
         Ok((made, Seen::Calls {}))
     }
 
@@ -292,16 +292,16 @@ impl Round<'_> {
         load.run_for(BEFORE_KILL, self.screen).await?;
         let killed = self.fleet.kill_last().await.unwrap_or_default();
         let right_before_kill = load.right();
-        self.screen
-            .note(&format!("     {killed} was killed without a goodbye"))?;
+        self.screen.note(&format!(
+            "     {killed} was killed without a goodbye; what it had is made again elsewhere"
+        ))?;
         load.run_for(AFTER_KILL, self.screen).await?;
         load.stop();
-        let (made, retried) = load.finish(self.screen).await?;
+        let made = load.finish(self.screen).await?;
         let seen = Seen::Failover {
             killed,
             right_before_kill,
             right_after_kill: made.right.saturating_sub(right_before_kill),
-            retried,
         };
         Ok((made, seen))
     }
@@ -328,7 +328,7 @@ impl Round<'_> {
         let after_ms = milliseconds(began.elapsed());
         load.run_for(AFTER_RETURN, self.screen).await?;
         load.stop();
-        let (made, _) = load.finish(self.screen).await?;
+        let made = load.finish(self.screen).await?;
         Ok((made, Seen::Recovery { returned, after_ms }))
     }
 }
@@ -367,7 +367,6 @@ struct LoadState {
     limit: AtomicU64,
     made: AtomicU64,
     right: AtomicU64,
-    retried: AtomicU64,
     wrong: Mutex<Vec<String>>,
 }
 
@@ -410,14 +409,14 @@ impl Load {
         self.state.limit.store(0, Ordering::Relaxed);
     }
 
-    /// Waits until the last call has ended. Beside the counts it gives the calls that were made a second time.
-    async fn finish(mut self, screen: &mut Screen) -> io::Result<(Made, u64)> {
+    /// Waits until the last call has ended.
+    async fn finish(mut self, screen: &mut Screen) -> io::Result<Made> {
         let mut redraw = interval(screen::REDRAW);
         loop {
             tokio::select! {
                 ended = self.callers.join_next() => {
                     if ended.is_none() {
-                        return Ok((self.state.counted(), self.state.retried.load(Ordering::Relaxed)));
+                        return Ok(self.state.counted());
                     }
                 }
                 _ = redraw.tick() => screen.progress(&self.state.progress())?,
@@ -438,17 +437,8 @@ impl LoadState {
     async fn call(&self, client: &ArithClient, number: u64) {
         let a = i64::try_from(number).unwrap_or(i64::MAX);
         let args = services::Args { a, b: 7 };
-        let mut outcome = client.multiply(&args).timeout(CALL_TIME_MAX).await;
-        // The cluster makes a call again when it surely did not run. When nobody knows, it takes someone who knows what
-        // the method does: multiplying twice does no harm.
-        if outcome
-            .as_ref()
-            .is_err_and(|error| error.reached() == Reached::Unknown)
-        {
-            self.retried.fetch_add(1, Ordering::Relaxed);
-            outcome = client.multiply(&args).timeout(CALL_TIME_MAX).await;
-        }
-        match outcome {
+        // The trait says that multiplying twice does no harm: a call whose server died is made on another one.
+        match client.multiply(&args).timeout(CALL_TIME_MAX).await {
             Ok(product) if product == a.wrapping_mul(7) => {
                 self.right.fetch_add(1, Ordering::Relaxed);
             }

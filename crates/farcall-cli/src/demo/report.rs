@@ -94,8 +94,6 @@ pub(super) enum Seen {
         killed: String,
         right_before_kill: u64,
         right_after_kill: u64,
-        /// Calls that were made a second time, because the first may have died with the server.
-        retried: u64,
     },
     Recovery {
         /// The server that came back.
@@ -261,7 +259,6 @@ mod tests {
             killed: SERVERS[1].to_owned(),
             right_before_kill: 1,
             right_after_kill,
-            retried: 1,
         }
     }
 

@@ -132,7 +132,7 @@ fn summary(phase: &Phase) -> String {
             panic.text(),
             after.text()
         ),
-        Seen::Failover { retried, .. } => format!("{counted}, {retried} made again elsewhere"),
+        Seen::Failover { .. } => counted,
         Seen::Recovery { after_ms, .. } => format!("{counted}, its first after {after_ms:.0} ms"),
         Seen::Nothing { .. } => String::new(),
     };
