@@ -84,7 +84,13 @@ impl Compression {
             #[cfg(feature = "zstd")]
             Compression::Zstd => {
                 use std::io::Read;
-                let decoder = zstd::Decoder::with_buffer(rest).map_err(|error| broken(&error))?;
+                let mut decoder =
+                    zstd::Decoder::with_buffer(rest).map_err(|error| broken(&error))?;
+                // A few bytes could ask for a window of 128 MiB. None is of use that is larger than any body.
+                let window = len_max.max(1 << 10).next_power_of_two().ilog2();
+                decoder
+                    .window_log_max(window.min(27))
+                    .map_err(|error| broken(&error))?;
                 let limit = len as u64 + 1;
                 decoder
                     .take(limit)
@@ -127,6 +133,21 @@ mod tests {
         let mut room = Vec::new();
         compression.expand(packed, len_max, &mut room)?;
         Ok(room)
+    }
+
+    /// A frame of no bytes whose header asks for a window of 128 MiB.
+    #[cfg(feature = "zstd")]
+    #[test]
+    fn a_small_zstandard_frame_buys_no_large_window() {
+        let frame = b"\0\0\0\0\x28\xb5\x2f\xfd\x00\x88\x01\x00\x00";
+        let refused = expanded(Compression::Zstd, frame, 4 << 20).unwrap_err();
+        assert!(
+            refused.to_string().contains("cannot be expanded"),
+            "{refused}"
+        );
+        // One of 4 MiB is what the limit is for.
+        let frame = b"\0\0\0\0\x28\xb5\x2f\xfd\x00\x60\x01\x00\x00";
+        assert_eq!(expanded(Compression::Zstd, frame, 4 << 20).unwrap(), b"");
     }
 
     #[test]
